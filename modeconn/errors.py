@@ -13,9 +13,9 @@ class ModeconnError(Exception):
         remedy: What the user can do about it.
 
     Example:
-        >>> print(ModeconnError("cannot read 'x.json'", expected="a JSON list", got="a number", remedy="fix it"))
-        cannot read 'x.json'
-          expected: a JSON list
+        >>> print(ModeconnError("cannot read x.json", expected="a list", got="a number", remedy="fix it"))
+        cannot read x.json
+          expected: a list
           got: a number
           remedy: fix it
     """
