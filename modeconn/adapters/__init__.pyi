@@ -1,0 +1,5 @@
+from .adapter import Adapter as Adapter
+from .adapter import combine as combine
+from .layout import Layout as Layout
+from .update import LowRank as LowRank
+from .update import Update as Update

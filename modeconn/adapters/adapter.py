@@ -1,0 +1,263 @@
+"""A checkpoint as a point: what it adds to the base model's parameters and what it puts in their place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modeconn.adapters.config import AdapterConfig
+from modeconn.adapters.layout import Layout
+from modeconn.adapters.lora import PREFIX, combined_config, is_plain, lora_tensors, parse_lora
+from modeconn.adapters.reading import read_adapter_files
+from modeconn.adapters.update import Update
+from modeconn.adapters.writing import write_adapter
+from modeconn.errors import AdapterError, listed
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Adapter:
+    """One point: a checkpoint, or a linear combination of checkpoints of one base model.
+
+    `a + 0.5 * (b - a)` combines weight updates (`space="weights"`), so it equals `LinearPath(a, b)(0.5)` whatever
+    the ranks and target modules. The tensors of an adapter file as one vector, `vector` of shape `[P]`, are the
+    other coordinates (`space="factors"`).
+
+    Attributes:
+        config: The settings of the adapter, or of the first one of a combination.
+        updates: Parameter name -> what is added to it.
+        saved: Parameter name -> the tensor that replaces it (classification heads and other modules_to_save).
+        base_copies: Parameter name -> a copy of the base's tensor that came with the file; must equal the base's.
+        provenance: What modeconn's trainer noted: fingerprint of the base, labels of the head.
+        name: How tables and messages call the point.
+        weight_sum: The sum of the coefficients: 1 for a checkpoint, 0 for a difference.
+        source: The folder it was read from, if it is one unchanged checkpoint.
+    """
+
+    config: AdapterConfig
+    updates: Mapping[str, Update]
+    saved: Mapping[str, torch.Tensor]
+    base_copies: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "point"
+    weight_sum: float = 1.0
+    source: Path | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        name: str | None = None,
+        allow_zero: bool = False,
+    ) -> "Adapter":
+        """Read an adapter as PEFT saves it; every tensor of the file is used, or the load fails.
+
+        Args:
+            source: A folder, or a hub id where no such folder exists.
+            revision: Branch, tag or commit on the hub.
+            name: How tables call the point; the folder's last part by default.
+            allow_zero: Accept an adapter that changes nothing, such as one saved before training.
+
+        Raises:
+            AdapterError: If a file is missing or broken, a tensor is left over, empty or not finite, or the
+                update is zero everywhere.
+        """
+        files = read_adapter_files(source, revision=revision)
+        config = AdapterConfig.parse(files.config, f"the adapter in {files.folder}")
+        adapter = cls.from_tensors(
+            files.tensors,
+            config,
+            name=name or Path(source).name or str(source),
+            provenance=files.provenance,
+            source=files.folder,
+        )
+        if not allow_zero and adapter.is_zero:
+            raise AdapterError(
+                f"the adapter in {files.folder} changes nothing",
+                expected="a weight update that is not zero",
+                got=f"{len(adapter.updates)} updates, all zero (lora_B is zero before the first training step)",
+                remedy="give a trained checkpoint, or pass allow_zero=True for one saved before training",
+            )
+        return adapter
+
+    @classmethod
+    def from_tensors(
+        cls,
+        tensors: Mapping[str, torch.Tensor],
+        config: AdapterConfig,
+        **fields: Any,  # noqa: ANN401
+    ) -> "Adapter":
+        """An adapter from PEFT's tensors in memory.
+
+        Args:
+            tensors: PEFT's names (as in the file) -> float32 tensors.
+            config: The adapter's settings.
+            fields: Other fields of the adapter, such as `name`.
+        """
+        parts = parse_lora(tensors, config)
+        return cls(config, parts.updates, parts.saved, parts.base_copies, **fields)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the point as an adapter folder that plain PEFT loads; returns the folder.
+
+        An unchanged checkpoint is written tensor for tensor; a combination as one exact pair of factors a module.
+
+        Raises:
+            AdapterError: If the point is a difference, or the folder cannot be written.
+        """
+        if self.saved and self.weight_sum != 1.0:
+            raise AdapterError(
+                f"cannot save {self.name} as an adapter",
+                expected="a combination whose coefficients sum to 1, because it holds saved modules"
+                f" ({listed(self.saved)})",
+                got=f"coefficients that sum to {self.weight_sum:g}",
+                remedy="add the difference to a checkpoint first",
+            )
+        copies = {
+            f"{PREFIX}{name.removesuffix('.weight')}.base_layer.weight": value
+            for name, value in self.base_copies.items()
+        }
+        return write_adapter(Path(folder), {**self.tensors, **copies}, dict(self.config.raw), self.provenance)
+
+    @cached_property
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """The point's tensors under PEFT's names, float32."""
+        return lora_tensors(self.updates, self.saved)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Names, shapes and order of `tensors`."""
+        return Layout.of(self.tensors)
+
+    @property
+    def vector(self) -> torch.Tensor:
+        """`tensors` as one vector, `[P]`."""
+        return self.layout.pack(self.tensors)
+
+    def with_vector(self, vector: torch.Tensor, *, name: str = "point") -> "Adapter":
+        """An adapter of the same layout and scaling whose tensors are those of `vector`, `[P]`."""
+        return Adapter.from_tensors(self.layout.unpack(vector), self.config, name=name, provenance=self.provenance)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is one checkpoint with its own factors, not a combination."""
+        return all(is_plain(update) for update in self.updates.values())
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether the update is zero everywhere."""
+        return not any(part.up.any() and part.down.any() for update in self.updates.values() for part in update.parts)
+
+    def inner(self, other: "Adapter") -> float:
+        """The inner product of two points in weights space, saved modules included, in float64."""
+        updates = sum(
+            self.updates[name].inner(other.updates[name]) for name in self.updates.keys() & other.updates.keys()
+        )
+        saved = sum(
+            float((self.saved[name].double() * other.saved[name].double()).sum())
+            for name in self.saved.keys() & other.saved.keys()
+        )
+        return updates + saved
+
+    def norm(self) -> float:
+        """The L2 norm of the point in weights space, saved modules included."""
+        return max(self.inner(self), 0.0) ** 0.5
+
+    def __add__(self, other: "Adapter") -> "Adapter":
+        return combine([1.0, 1.0], [self, other])
+
+    def __sub__(self, other: "Adapter") -> "Adapter":
+        return combine([1.0, -1.0], [self, other])
+
+    def __mul__(self, factor: float) -> "Adapter":
+        return combine([factor], [self])
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        ranks = sorted({update.rank for update in self.updates.values()})
+        return (
+            f"Adapter({self.name!r}, modules={len(self.updates)}, ranks={ranks}, "
+            f"saved={len(self.saved)}, base_model={self.config.base_model!r})"
+        )
+
+
+def combine(coefficients: list[float], points: list[Adapter], *, name: str | None = None) -> Adapter:
+    """The linear combination of points in weights space, `sum_k c_k dW_k`, exact and never formed densely.
+
+    Ranks and target modules may differ; a module that a point lacks has `dW = 0` there. A combination that is
+    one of the points is that point itself.
+
+    Args:
+        coefficients: K numbers.
+        points: K adapters of one base model.
+        name: How tables call the result.
+
+    Raises:
+        AdapterError: If the points are of different bases, a parameter has different shapes, or a saved module is
+            not in all points.
+    """
+    pairs = [(c, p) for c, p in zip(coefficients, points, strict=True) if c != 0.0]
+    if len(pairs) == 1 and pairs[0][0] == 1.0:
+        return pairs[0][1]
+    _check_same_base(points)
+    _check_same_shapes(points)
+    updates = {}
+    for parameter in sorted({parameter for _, point in pairs for parameter in point.updates}):
+        present = [(c, p.updates[parameter]) for c, p in pairs if parameter in p.updates]
+        combined = Update.combine([c for c, _ in present], [update for _, update in present])
+        if combined.parts:
+            updates[parameter] = combined
+    first = points[0]
+    saved = {key: sum(c * p.saved[key] for c, p in pairs) for key in first.saved} if pairs else {}
+    config = first.config
+    if updates:
+        config = replace(config, raw=combined_config(config, updates))
+    return Adapter(
+        config,
+        updates,
+        saved,  # type: ignore[arg-type]  # sum() of tensors is a tensor: the list is never empty
+        provenance=first.provenance,
+        name=name or "combination",
+        weight_sum=sum(c * p.weight_sum for c, p in pairs),
+    )
+
+
+def _check_same_base(points: list[Adapter]) -> None:
+    """Raise if the points were trained on bases whose fingerprints differ."""
+    bases = {p.provenance["base_fingerprint"]: p for p in points if "base_fingerprint" in p.provenance}
+    if len(bases) > 1:
+        raise AdapterError(
+            "the points belong to different base models",
+            expected="checkpoints of one base model",
+            got=listed(f"{p.name} of {p.config.base_model} ({key[:12]})" for key, p in bases.items()),
+            remedy="join checkpoints that were trained from the same base",
+        )
+
+
+def _check_same_shapes(points: list[Adapter]) -> None:
+    """Raise if a parameter has different shapes in two points, or saved modules are not in all of them."""
+    first = points[0]
+    for other in points[1:]:
+        differences = [
+            f"{name} {list(first.updates[name].shape)} and {list(other.updates[name].shape)}"
+            for name in first.updates.keys() & other.updates.keys()
+            if first.updates[name].shape != other.updates[name].shape
+        ]
+        differences += [
+            f"{name} {list(first.saved[name].shape)} and {list(other.saved[name].shape)}"
+            for name in first.saved.keys() & other.saved.keys()
+            if first.saved[name].shape != other.saved[name].shape
+        ]
+        differences += [f"{name} saved in one only" for name in first.saved.keys() ^ other.saved.keys()]
+        if differences:
+            raise AdapterError(
+                f"{first.name} and {other.name} cannot be combined",
+                expected="the same shape of every parameter, and the same saved modules",
+                got=listed(differences),
+                remedy="train the adapters on one base with one head over the union of the labels",
+            )

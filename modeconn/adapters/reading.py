@@ -1,0 +1,180 @@
+"""Adapter folders and hub ids as raw settings and tensors; nothing in a file is trusted or skipped."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from modeconn.errors import AdapterError, listed
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+PICKLE_FILE = "adapter_model.bin"
+PROVENANCE_FILE = "modeconn.json"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class AdapterFiles:
+    """An adapter folder as it was read.
+
+    Attributes:
+        folder: Where it lies.
+        config: The parsed adapter_config.json.
+        tensors: Every tensor of the weights file, in float32 on the CPU.
+        provenance: What modeconn's trainer noted beside the adapter; empty for adapters from elsewhere.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+    provenance: Mapping[str, Any]
+
+
+def read_adapter_files(source: str | Path, *, revision: str | None = None) -> AdapterFiles:
+    """Read an adapter from a local folder, else from the hub.
+
+    Args:
+        source: A folder, or a hub id "owner/name" where no such folder exists.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        AdapterError: If a file is missing or unreadable, or a tensor is empty, not finite or not floating point.
+    """
+    folder = locate(source, revision=revision)
+    config = _read_json(folder / CONFIG_FILE, _config_remedy(folder))
+    provenance_file = folder / PROVENANCE_FILE
+    provenance = _read_json(provenance_file, "remove the file") if provenance_file.exists() else {}
+    tensors = _read_tensors(folder)
+    _check_tensors(tensors, folder)
+    return AdapterFiles(folder, config, {name: value.float() for name, value in tensors.items()}, provenance)
+
+
+def locate(source: str | Path, *, revision: str | None = None) -> Path:
+    """The local folder of an adapter; a hub id is looked up in the local cache first, then fetched."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists() or not _HUB_ID.fullmatch(str(source)):
+        raise AdapterError(
+            f"cannot read the adapter {str(source)!r}",
+            expected=f"a folder that holds {CONFIG_FILE}, or a hub id owner/name",
+            got="a file" if folder.exists() else "no such folder",
+            remedy="check the path",
+        )
+    return _fetch(str(source), revision)
+
+
+def _fetch(hub_id: str, revision: str | None) -> Path:
+    """The snapshot folder of a hub id."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    patterns = [CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE]
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError):
+        pass
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises many kinds; all mean that the adapter is not to be had
+        raise AdapterError(
+            f"cannot fetch the adapter {hub_id!r}",
+            expected="a local folder of that name, a cached copy, or a reachable hub",
+            got=f"no such folder, nothing cached, and {type(error).__name__} from the hub",
+            remedy="check the name, or download the folder and give its path",
+        ) from error
+
+
+def _config_remedy(folder: Path) -> str:
+    """What to do about a missing adapter config."""
+    if (folder / "config.json").exists():
+        return "this is a full model: give the folder that PEFT's save_pretrained wrote"
+    return "give the folder that PEFT's save_pretrained wrote"
+
+
+def _read_json(file: Path, remedy: str) -> dict[str, Any]:
+    """A JSON object from a file."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        got = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        raise AdapterError(f"cannot read {file}", expected="a JSON object", got=got, remedy=remedy) from error
+    if not isinstance(value, dict):
+        raise AdapterError(f"cannot read {file}", expected="a JSON object", got=type(value).__name__, remedy=remedy)
+    return value
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of the weights file, safetensors before pickle."""
+    safe, pickled = folder / WEIGHTS_FILE, folder / PICKLE_FILE
+    try:
+        if safe.exists():
+            return load_file(safe)
+        if pickled.exists():
+            loaded = torch.load(pickled, map_location="cpu", weights_only=True)
+            if not isinstance(loaded, dict):
+                raise TypeError(f"a {type(loaded).__name__} instead of a dict of tensors")
+            return dict(loaded)
+    except (SafetensorError, OSError, RuntimeError, TypeError, EOFError, ValueError) as error:
+        raise _unreadable(folder, error) from error
+    except Exception as error:
+        # torch raises pickle.UnpicklingError for anything but plain tensors, and other kinds for broken files.
+        raise _unreadable(folder, error) from error
+    raise AdapterError(
+        f"the adapter in {folder} has no weights",
+        expected=f"{WEIGHTS_FILE} or {PICKLE_FILE}",
+        got=listed(file.name for file in folder.iterdir()),
+        remedy="give the folder that PEFT's save_pretrained wrote",
+    )
+
+
+def _unreadable(folder: Path, error: Exception) -> AdapterError:
+    """The error for a weights file that is broken or holds more than tensors."""
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return AdapterError(
+        f"cannot read the weights of the adapter in {folder}",
+        expected="whole tensors and nothing else (a pickle may not hold code)",
+        got=f"{type(error).__name__}: {first_line[:200]}",
+        remedy="save the adapter again as safetensors, or copy it again if the copy broke off",
+    )
+
+
+def _check_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Raise if a value is no tensor, or a tensor is empty, of integers, or not finite."""
+    odd = [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
+    odd += [
+        f"{name} ({value.dtype})"
+        for name, value in tensors.items()
+        if isinstance(value, torch.Tensor) and not value.is_floating_point()
+    ]
+    if odd:
+        raise AdapterError(
+            f"the adapter in {folder} holds values that are not weights",
+            expected="tensors of floating point numbers",
+            got=listed(odd),
+            remedy="save the adapter again with PEFT's save_pretrained",
+        )
+    empty = [name for name, value in tensors.items() if value.numel() == 0]
+    if empty:
+        raise AdapterError(
+            f"the adapter in {folder} holds empty tensors",
+            expected="no dimension of size 0",
+            got=listed(empty),
+            remedy="DeepSpeed ZeRO-3 leaves empty tensors when saved without gathering:"
+            " save again with stage3_gather_16bit_weights_on_model_save (huggingface/peft#2892)",
+        )
+    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        raise AdapterError(
+            f"the adapter in {folder} holds NaN or infinite values",
+            expected="finite numbers",
+            got=listed(broken),
+            remedy="the training diverged: take an earlier checkpoint",
+        )

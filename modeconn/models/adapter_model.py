@@ -1,0 +1,228 @@
+"""A base model as a function of a point: points and batches in, per-example sums out."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from modeconn.adapters.adapter import Adapter, combine
+from modeconn.errors import ModelError
+from modeconn.models.encoded import EncodedTask, ExampleSums, reduce_rows
+from modeconn.models.family import Classifier, Family, family_of, score_batch
+from modeconn.models.fingerprint import base_fingerprint
+from modeconn.models.heads import base_labels, head_labels, head_size, labels_for_task
+from modeconn.models.loading import as_dtype, guess_task_type, load_base, load_tokenizer, longest_input
+from modeconn.models.placing import check_fits, placed
+from modeconn.tasks.batching import token_budget_batches
+from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.task import Task
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AdapterModel:
+    """One base model in memory, which any number of points take turns in.
+
+    Attributes:
+        module: The model of transformers, in `eval()`, without gradients.
+        tokenizer: Its tokenizer.
+        family: How tasks are read and scored: causal, encoder-decoder or classifier.
+        base_name: The folder or hub id it was loaded from.
+        fingerprint: The hash of the base's weights.
+    """
+
+    module: nn.Module
+    tokenizer: Any
+    family: Family
+    base_name: str
+    fingerprint: str
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        base: str | Path | None = None,
+        *,
+        adapters: Sequence[Adapter] = (),
+        task_type: str | None = None,
+        labels: Sequence[str] | None = None,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "float32",
+    ) -> "AdapterModel":
+        """Load a base model for some adapters.
+
+        Args:
+            base: A folder or hub id; None takes the base that the adapters name.
+            adapters: The points to be evaluated; they give task type and head, and are checked against the base.
+            task_type: CAUSAL_LM, SEQ_2_SEQ_LM or SEQ_CLS, where the adapters do not say.
+            labels: Names of a classifier's classes in the order of its head, where the adapters do not say.
+            device: Where the model lives.
+            dtype: The dtype of its weights.
+
+        Raises:
+            ModelError: If the base cannot be loaded, or is not the adapters'.
+        """
+        if len(adapters) > 1:
+            combine([1 / len(adapters)] * len(adapters), list(adapters))  # same base, same shapes
+        source = base if base is not None else _named_base(adapters)
+        named = [adapter.config.task_type for adapter in adapters if adapter.config.task_type]
+        task_type = task_type or (named[0] if named else guess_task_type(source))
+        model_labels = head_labels(adapters, labels)
+        module = load_base(
+            source,
+            task_type=task_type,
+            dtype=as_dtype(dtype),
+            num_labels=head_size(adapters) or (len(model_labels) if model_labels else None),
+            saved=[name for adapter in adapters for name in adapter.saved] if adapters else None,
+        )
+        if not model_labels:
+            model_labels = base_labels(getattr(module.config, "id2label", None))
+        tokenizer = load_tokenizer(source)
+        if getattr(module.config, "pad_token_id", None) is None:
+            module.config.pad_token_id = _pad_id(tokenizer)  # type: ignore[union-attr]
+        model = cls(
+            module.to(device),
+            tokenizer,
+            family_of(task_type, model_labels),
+            str(source),
+            base_fingerprint(module),
+        )
+        for adapter in adapters:
+            model.check(adapter)
+        return model
+
+    def check(self, point: Adapter) -> None:
+        """Raise unless the point was trained on this base and fits it.
+
+        Raises:
+            ModelError: If the recorded fingerprint or a parameter's name or shape differs.
+        """
+        recorded = point.provenance.get("base_fingerprint", self.fingerprint)
+        check_fits(self.module, point, self.base_name)
+        if recorded != self.fingerprint:
+            raise ModelError(
+                f"{point.name} was trained on another base model than {self.base_name}",
+                expected=f"the base with fingerprint {recorded[:12]} ({point.config.base_model})",
+                got=f"fingerprint {self.fingerprint[:12]}",
+                remedy="give the base that it was trained on with --base-model",
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the model's weights."""
+        return next(self.module.parameters()).dtype
+
+    def encode(self, task: Task, split: str = "test", settings: EncodingSettings | None = None) -> EncodedTask:
+        """Tokenise a split once and put it into batches that serve every point.
+
+        Args:
+            task: The task.
+            split: Which of its splits.
+            settings: How; the defaults are those of evaluation.
+
+        Raises:
+            TaskError: If the split is missing, or an example cannot be encoded for this model.
+        """
+        settings = settings or EncodingSettings()
+        family = self.family
+        if isinstance(family, Classifier):
+            num_classes = int(self.module.config.num_labels)  # type: ignore[union-attr, arg-type]
+            family = Classifier(labels_for_task(family.labels, task.labels, num_classes))
+        longest = longest_input(self.module, self.tokenizer)
+        max_length = min(settings.max_length or longest, longest)
+        encoded = family.encode(task, split, self.tokenizer, max_length, settings)
+        lengths = [family.length(row) for row in encoded.rows]
+        groups = token_budget_batches(lengths, settings.token_budget)
+        batches = tuple(family.collate([encoded.rows[i] for i in group], _pad_id(self.tokenizer)) for group in groups)
+        allowed = None
+        if isinstance(family, Classifier) and settings.mask_labels and task.labels:
+            allowed = tuple(family.labels.index(label) for label in task.labels)
+        return EncodedTask(
+            task.name, split, task.metric, encoded, batches, tuple(i for group in groups for i in group), allowed,
+            settings,
+        )  # fmt: skip
+
+    def evaluate(self, point: Adapter, encoded: Sequence[EncodedTask]) -> list[ExampleSums]:
+        """Per-example sums of every split at a point; the model is afterwards what it was before.
+
+        Args:
+            point: Where on a path, or a checkpoint.
+            encoded: Splits from `encode`.
+
+        Returns:
+            One `ExampleSums` a split.
+
+        Raises:
+            ModelError: If the point does not fit.
+        """
+        check_fits(self.module, point, self.base_name)
+        with placed(self.module, point):
+            scored = [self.score_rows(self.module, split) for split in encoded]
+        return [reduce_rows(split, *rows) for split, rows in zip(encoded, scored, strict=True)]
+
+    @torch.inference_mode()
+    def score_rows(self, module: nn.Module, encoded: EncodedTask) -> tuple[np.ndarray, np.ndarray]:
+        """Loss and correctness of the rows that the batches hold, by any module of this architecture.
+
+        Returns:
+            `[R]` float64 losses in nats and `[R]` floats in {0, 1}, in the order of the split's rows; NaN for rows
+            that no batch holds.
+        """
+        allowed = None if encoded.allowed is None else torch.tensor(encoded.allowed, device=self.device)
+        scored = [score_batch(self.family, module, batch.to(self.device), allowed) for batch in encoded.batches]
+        order = np.asarray(encoded.order)
+        loss, correct = (np.full(len(encoded.rows.rows), np.nan) for _ in range(2))
+        loss[order] = torch.cat([pair[0] for pair in scored]).double().cpu().numpy()
+        correct[order] = torch.cat([pair[1] for pair in scored]).double().cpu().numpy()
+        return loss, correct
+
+    @contextmanager
+    def plain_peft(self, point: Adapter) -> Iterator[nn.Module]:
+        """The model with a point loaded by PEFT itself, beside this one; the weights are shared.
+
+        An unchanged checkpoint is loaded from its own folder, so that nothing of this package stands between.
+        """
+        from peft import PeftModel
+
+        shared: dict[int, Any] = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
+        twin = copy.deepcopy(self.module, shared)
+        with TemporaryDirectory() as temporary:
+            folder = point.source or point.save_pretrained(Path(temporary) / "adapter")
+            peft_model = PeftModel.from_pretrained(twin, str(folder))
+            yield peft_model.base_model.model.eval()  # type: ignore[union-attr]
+
+    def __repr__(self) -> str:
+        return (
+            f"AdapterModel({self.base_name!r}, {self.family.task_type}, dtype={self.dtype}, "
+            f"device={str(self.device)!r}, fingerprint={self.fingerprint[:12]!r})"
+        )
+
+
+def _named_base(adapters: Sequence[Adapter]) -> str:
+    """The base model that all adapters name."""
+    names = sorted({str(adapter.config.base_model) for adapter in adapters if adapter.config.base_model})
+    if len(names) != 1:
+        raise ModelError(
+            "the base model is not known",
+            expected="one base model, named by every adapter",
+            got=" and ".join(names) if names else "none named",
+            remedy="give it with --base-model (in Python: base=...)",
+        )
+    return names[0]
+
+
+def _pad_id(tokenizer: Any) -> int:  # noqa: ANN401
+    """A token to pad with; what it is does not matter, because padding is masked."""
+    if tokenizer.pad_token_id is not None:
+        return tokenizer.pad_token_id
+    return tokenizer.eos_token_id or 0

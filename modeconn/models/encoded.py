@@ -1,0 +1,108 @@
+"""A task's split as the batches that are scored at every point, and the numbers that come back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from modeconn.tasks.encoding import EncodedRows, EncodingSettings
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that go through the model together.
+
+    Attributes:
+        inputs: The model's arguments, `[B, L]` each.
+        targets: Tokens to score `[B, A]`, padded with -100; classes `[B, 1]` for a classifier.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    targets: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device."""
+        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+        return Batch(inputs, self.targets.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class EncodedTask:
+    """A split, tokenised once, in batches that are the same at every point.
+
+    Attributes:
+        task: Name of the task.
+        split: Name of the split.
+        metric: What `score` means: "accuracy" or "exact_match".
+        rows: The rows, their right choices and the count of cut prompts.
+        batches: The rows in batches.
+        order: Row numbers in the order in which the batches hold them.
+        allowed: Classes that a classifier may answer with, or None for all.
+        settings: How the rows were made.
+    """
+
+    task: str
+    split: str
+    metric: str
+    rows: EncodedRows
+    batches: tuple[Batch, ...]
+    order: tuple[int, ...]
+    allowed: tuple[int, ...] | None
+    settings: EncodingSettings
+
+    @property
+    def num_examples(self) -> int:
+        """The number of examples, N."""
+        return len(self.rows.answers)
+
+    def every_batch(self, step: int) -> "EncodedTask":
+        """Every `step`-th batch, for spot checks by `AdapterModel.score_rows`."""
+        starts = np.cumsum([0, *(len(batch.targets) for batch in self.batches)])
+        chosen = range(0, len(self.batches), step)
+        order = [row for number in chosen for row in self.order[starts[number] : starts[number + 1]]]
+        return replace(self, batches=tuple(self.batches[number] for number in chosen), order=tuple(order))
+
+
+@dataclass(frozen=True)
+class ExampleSums:
+    """One number of each kind for every example of a split at one point; means are sums divided once.
+
+    Attributes:
+        loss_sum: `[N]` float64, nats: the negative log-likelihood of the answer, summed over its tokens.
+        num_tokens: `[N]` int64: scored tokens (1 for a classifier).
+        score: `[N]` float64 in [0, 1].
+    """
+
+    loss_sum: np.ndarray
+    num_tokens: np.ndarray
+    score: np.ndarray
+
+
+def reduce_rows(encoded: EncodedTask, loss: np.ndarray, correct: np.ndarray) -> ExampleSums:
+    """Rows to examples: the right choice's loss; its score is whether it is the likeliest choice.
+
+    Free answers (one row an example) score 1 where every token is the likeliest, which is what greedy decoding
+    would write. Of equally likely choices the first counts.
+
+    Args:
+        encoded: The split.
+        loss: `[R]`, nats, in the order of `encoded.rows.rows`.
+        correct: `[R]`, 1.0 where all scored tokens of a row are the likeliest.
+    """
+    rows, answers = encoded.rows.rows, np.asarray(encoded.rows.answers)
+    num_choices = len(rows) // len(answers)
+    per_choice = loss.reshape(len(answers), num_choices)  # [N, choices]
+    tokens = np.array([len(row.targets) for row in rows]).reshape(len(answers), num_choices)
+    right = answers if num_choices > 1 else np.zeros(len(answers), dtype=int)
+    chosen = np.arange(len(answers))
+    score = per_choice.argmin(axis=1) == right if num_choices > 1 else correct
+    return ExampleSums(per_choice[chosen, right], tokens[chosen, right], score.astype(float))
+
+
+def pad(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> torch.Tensor:
+    """Rows of different lengths as one matrix `[B, L]`."""
+    width = max(len(row) for row in rows)
+    filler = [[value] * (width - len(row)) for row in rows]
+    padded = [[*f, *row] if left else [*row, *f] for f, row in zip(filler, rows, strict=True)]
+    return torch.tensor(padded)

@@ -1,0 +1,189 @@
+"""The three kinds of models: how each reads a task, and how it scores a batch."""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch.nn import functional
+
+from modeconn.models.encoded import Batch, pad
+from modeconn.tasks.encoding import (
+    EncodedRows,
+    EncodingSettings,
+    Row,
+    Tokenizer,
+    encode_continuations,
+    encode_sources,
+    encode_texts,
+)
+from modeconn.tasks.task import Task
+
+IGNORED = -100
+
+
+class Family(Protocol):
+    """What differs between causal models, encoder-decoders and classifiers."""
+
+    @property
+    def task_type(self) -> str:
+        """PEFT's name of the kind."""
+        ...
+
+    def encode(
+        self, task: Task, split: str, tokenizer: Tokenizer, max_length: int, settings: EncodingSettings
+    ) -> EncodedRows:
+        """The rows of a split."""
+        ...
+
+    def length(self, row: Row) -> int:
+        """Tokens that a row costs."""
+        ...
+
+    def collate(self, rows: list[Row], pad_id: int) -> Batch:
+        """Rows as one padded batch."""
+        ...
+
+    def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Logits at the scored positions, `[B, A, C]`, in the model's dtype."""
+        ...
+
+
+@dataclass(frozen=True)
+class Causal:
+    """Decoders: the answer follows the prompt; padding is on the left, so that all answers end together."""
+
+    task_type: str = "CAUSAL_LM"
+
+    def encode(
+        self, task: Task, split: str, tokenizer: Tokenizer, max_length: int, settings: EncodingSettings
+    ) -> EncodedRows:
+        """Prompt and answer as one text."""
+        return encode_continuations(task, split, tokenizer, max_length=max_length, settings=settings)
+
+    def length(self, row: Row) -> int:
+        """Prompt and answer; the last token is never read."""
+        return len(row.context) + len(row.targets) - 1
+
+    def collate(self, rows: list[Row], pad_id: int) -> Batch:
+        """Inputs `[B, L]` padded on the left, and targets `[B, A]` that belong to the last A positions."""
+        read = [(row.context + row.targets)[:-1] for row in rows]
+        mask = pad([[1] * len(tokens) for tokens in read], 0, left=True)  # [B, L]
+        inputs = {
+            "input_ids": pad(read, pad_id, left=True),
+            "attention_mask": mask,
+            "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+        }
+        return Batch(inputs, pad([row.targets for row in rows], IGNORED, left=True))
+
+    def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """The head at the last A positions only, where the model offers it."""
+        accepted = inspect.signature(model.forward).parameters
+        inputs = {name: value for name, value in batch.inputs.items() if name in accepted}
+        width = batch.targets.shape[1]
+        if "logits_to_keep" in accepted:
+            return model(**inputs, use_cache=False, logits_to_keep=width).logits
+        return model(**inputs, use_cache=False).logits[:, -width:]
+
+
+@dataclass(frozen=True)
+class Seq2Seq:
+    """Encoder-decoders: the encoder reads the prompt, the decoder writes the answer."""
+
+    task_type: str = "SEQ_2_SEQ_LM"
+
+    def encode(
+        self, task: Task, split: str, tokenizer: Tokenizer, max_length: int, settings: EncodingSettings
+    ) -> EncodedRows:
+        """Prompt and answer apart."""
+        return encode_sources(task, split, tokenizer, max_length=max_length, settings=settings)
+
+    def length(self, row: Row) -> int:
+        """Both sides."""
+        return len(row.context) + len(row.targets)
+
+    def collate(self, rows: list[Row], pad_id: int) -> Batch:
+        """Encoder inputs `[B, L]` and targets `[B, A]`, both padded on the right."""
+        contexts = [row.context for row in rows]
+        inputs = {
+            "input_ids": pad(contexts, pad_id, left=False),
+            "attention_mask": pad([[1] * len(context) for context in contexts], 0, left=False),
+        }
+        return Batch(inputs, pad([row.targets for row in rows], IGNORED, left=False))
+
+    def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Decoder logits; the decoder reads the answer shifted by the start token."""
+        config: Any = model.config
+        shifted = torch.full_like(batch.targets, config.decoder_start_token_id)
+        shifted[:, 1:] = batch.targets[:, :-1].clamp(min=0)  # causal: what pads the end is never looked at
+        return model(**batch.inputs, decoder_input_ids=shifted, use_cache=False).logits
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Sequence classifiers: one class a text.
+
+    Attributes:
+        labels: Names of the classes, in the order of the head.
+    """
+
+    labels: tuple[str, ...]
+    task_type: str = field(default="SEQ_CLS")
+
+    def encode(
+        self, task: Task, split: str, tokenizer: Tokenizer, max_length: int, settings: EncodingSettings
+    ) -> EncodedRows:
+        """The prompt as the text, the answer as the class."""
+        del settings
+        return encode_texts(task, split, tokenizer, max_length=max_length, labels=self.labels)
+
+    def length(self, row: Row) -> int:
+        """The text."""
+        return len(row.context)
+
+    def collate(self, rows: list[Row], pad_id: int) -> Batch:
+        """Texts `[B, L]` padded on the right, and classes `[B, 1]`."""
+        contexts = [row.context for row in rows]
+        inputs = {
+            "input_ids": pad(contexts, pad_id, left=False),
+            "attention_mask": pad([[1] * len(context) for context in contexts], 0, left=False),
+        }
+        return Batch(inputs, torch.tensor([row.targets for row in rows]))
+
+    def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """One row of logits a text."""
+        return model(**batch.inputs).logits[:, None, :]  # [B, C] -> [B, 1, C]
+
+
+def score_batch(
+    family: Family, model: torch.nn.Module, batch: Batch, allowed: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per-row sums of one batch.
+
+    Args:
+        family: How the model is called.
+        model: The model, with a point in place.
+        batch: Rows on the model's device.
+        allowed: Classes that may be answered, or None for all.
+
+    Returns:
+        The negative log-likelihood of each row's targets in nats, `[B]` float32, and whether all of them are the
+        likeliest, `[B]` bool.
+    """
+    logits = family.logits(model, batch).float()  # [B, A, C]
+    if allowed is not None:
+        barred = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        barred[allowed] = False
+        logits = logits.masked_fill(barred, -torch.inf)
+    loss = functional.cross_entropy(
+        logits.transpose(1, 2), batch.targets, ignore_index=IGNORED, reduction="none"
+    )  # [B, A]
+    right = (logits.argmax(-1) == batch.targets) | (batch.targets == IGNORED)
+    return loss.sum(1), right.all(1)
+
+
+def family_of(task_type: str, labels: tuple[str, ...] | None) -> Family:
+    """The family of a PEFT task type."""
+    if task_type == "SEQ_CLS":
+        return Classifier(labels or ())
+    return Seq2Seq() if task_type == "SEQ_2_SEQ_LM" else Causal()

@@ -1,0 +1,147 @@
+"""Base models from folders and hub ids: the right class, an explicit dtype, no weight left to chance."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer
+
+from modeconn.errors import ModelError, listed
+
+_CLASSES = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+}
+_DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MAX_LENGTH = 1024  # where neither the model nor the tokenizer sets one
+
+
+def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """A dtype by name.
+
+    Raises:
+        ModelError: If the name is not one of float32, float64, bfloat16, float16.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in _DTYPES:
+        raise ModelError(
+            f"unknown dtype {dtype!r}", expected=listed(_DTYPES), got=repr(dtype), remedy='use dtype="float32"'
+        )
+    return _DTYPES[dtype]
+
+
+def guess_task_type(source: str | Path) -> str:
+    """The task type that a base model's config names by its architecture, CAUSAL_LM where it names none."""
+    config = _from_local_first(AutoConfig.from_pretrained, source)
+    architecture = (config.architectures or [""])[0]
+    if config.is_encoder_decoder:
+        return "SEQ_2_SEQ_LM"
+    return "SEQ_CLS" if architecture.endswith("ForSequenceClassification") else "CAUSAL_LM"
+
+
+def load_base(
+    source: str | Path,
+    *,
+    task_type: str,
+    dtype: torch.dtype,
+    num_labels: int | None = None,
+    saved: Collection[str] | None = None,
+) -> nn.Module:
+    """A base model in `eval()` without gradients.
+
+    Args:
+        source: A folder or hub id; the local cache is asked before the network.
+        task_type: CAUSAL_LM, SEQ_2_SEQ_LM or SEQ_CLS.
+        dtype: The dtype of the weights, whatever the checkpoint's is.
+        num_labels: Classes of a classifier's head; a head of another size in the checkpoint is left out.
+        saved: Parameters that the points bring along; None where a classifier's new head is to be trained.
+
+    Raises:
+        ModelError: If the model cannot be read, or parameters would be left at random values.
+    """
+    if task_type not in _CLASSES:
+        raise ModelError(
+            f"adapters of the task type {task_type!r} cannot be evaluated",
+            expected=listed(_CLASSES),
+            got=repr(task_type),
+            remedy="give task_type, or set it in adapter_config.json",
+        )
+    kwargs: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
+    if task_type == "SEQ_CLS" and num_labels is not None:
+        kwargs |= {"num_labels": num_labels, "ignore_mismatched_sizes": True}
+    loader = getattr(transformers, _CLASSES[task_type]).from_pretrained
+    with _quiet_transformers():
+        model, info = _from_local_first(loader, source, **kwargs)
+    missing = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+    if saved is None and task_type == "SEQ_CLS":
+        missing = {name for name in missing if name.startswith(f"{model.base_model_prefix}.")}
+    random = missing - set(saved or ())
+    if random:
+        raise ModelError(
+            f"the base model {source} lacks weights",
+            expected=f"every weight of {type(model).__name__}, the adapters' saved modules apart",
+            got=f"nothing for {listed(random)}",
+            remedy="give the model that the adapters were trained on",
+        )
+    return model.eval().requires_grad_(False)
+
+
+def load_tokenizer(source: str | Path) -> Any:  # noqa: ANN401
+    """The tokenizer of a base model.
+
+    Raises:
+        ModelError: If it cannot be read.
+    """
+    return _from_local_first(AutoTokenizer.from_pretrained, source)
+
+
+def longest_input(model: nn.Module, tokenizer: Any) -> int:  # noqa: ANN401
+    """The number of tokens that a model holds, 1024 where nothing says."""
+    config: Any = model.config
+    for key in ("max_position_embeddings", "n_positions"):
+        if getattr(config, key, None) and not config.is_encoder_decoder:
+            return int(getattr(config, key))
+    limit = getattr(tokenizer, "model_max_length", None)
+    return int(limit) if limit and limit < 1_000_000 else _MAX_LENGTH
+
+
+def _from_local_first(loader: Callable[..., Any], source: str | Path, **kwargs: Any) -> Any:  # noqa: ANN401
+    """Call a `from_pretrained` of transformers on local files, then on the hub where `source` is no folder."""
+    is_folder = Path(source).expanduser().is_dir()
+    name = str(Path(source).expanduser()) if is_folder else str(source)
+    try:
+        try:
+            return loader(name, local_files_only=True, **kwargs)
+        except OSError:
+            if is_folder or Path(name).is_absolute():
+                raise
+            return loader(name, **kwargs)
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... for files that do not serve
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        raise ModelError(
+            f"cannot load the base model {name!r}",
+            expected="a folder as save_pretrained of transformers writes it, or a hub id",
+            got=f"{type(error).__name__}: {first_line[:200]}" if is_folder else "no such folder, and none on the hub",
+            remedy="check the path; --base-model overrides the name that an adapter carries",
+        ) from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence remarks on new heads and bars while loading; the loading is checked here."""
+    before = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
+        if bars:
+            transformers.logging.enable_progress_bar()

@@ -1,0 +1,255 @@
+"""Examples as token rows: where the answer begins, what is cut, which rows belong to one question."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from modeconn.errors import TaskError, listed
+from modeconn.tasks.task import Example, Task
+
+
+class Tokenizer(Protocol):
+    """What encoding needs of a tokenizer of transformers."""
+
+    eos_token_id: int | None
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool) -> dict[str, list[list[int]]]:
+        """Token ids of every text under "input_ids"."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodingSettings:
+    """How examples become tokens; recorded with every result.
+
+    Attributes:
+        max_length: Tokens that a row may have; None takes what the model holds.
+        score_eos: Whether the end-of-sequence token after the answer is scored (training does, evaluation does not).
+        all_choices: Whether a task with a label set gets one row a label (evaluation) or the answer's row only.
+        token_budget: Tokens a batch, padding included.
+        mask_labels: Whether a classifier's logits outside the task's own labels are left out.
+    """
+
+    max_length: int | None = None
+    score_eos: bool = False
+    all_choices: bool = True
+    token_budget: int = 2048
+    mask_labels: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence to be scored.
+
+    Attributes:
+        context: Tokens that are read: the prompt, special tokens included.
+        targets: Tokens that are scored: the answer's, or a classifier's class.
+        example: Number of the example in its split.
+        choice: Index of the label that `targets` spells; 0 for free answers.
+    """
+
+    context: tuple[int, ...]
+    targets: tuple[int, ...]
+    example: int
+    choice: int = 0
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """A split as rows.
+
+    Attributes:
+        rows: One row an example, or one a label and example.
+        answers: The right choice of every example, 0 for free answers.
+        num_truncated: Examples of which a part of the prompt was cut.
+    """
+
+    rows: tuple[Row, ...]
+    answers: tuple[int, ...]
+    num_truncated: int
+
+
+def encode_continuations(
+    task: Task, split: str, tokenizer: Tokenizer, *, max_length: int, settings: EncodingSettings
+) -> EncodedRows:
+    """Rows for a causal model: prompt and answer as one text, tokenised as one.
+
+    The answer begins at the first token in which the text with the answer and the prompt alone differ. Where the
+    tokenizer merges the end of the prompt with the start of the answer, the merged token is scored, and the
+    context ends before it; blanks that end a prompt are read as the answer's. So every row is the
+    tokenizer's own tokenisation of the text.
+
+    Raises:
+        TaskError: If an answer has no tokens, no context, or does not fit into `max_length`.
+    """
+    prefix, _ = special_tokens(tokenizer)
+    eos = _eos(tokenizer) if settings.score_eos else ()
+    examples = task.split(split)
+    choices, answers = _choices(task, examples, settings)
+    prompts = _tokenize(tokenizer, [example.prompt.rstrip() for example in examples])
+    texts = [ex.prompt + choice for ex, options in zip(examples, choices, strict=True) for choice in options]
+    pieces = iter(_tokenize(tokenizer, texts))
+    pairs = [
+        [_split_at(prompt, next(pieces)) for _ in options] for prompt, options in zip(prompts, choices, strict=True)
+    ]
+    return _fit(
+        [[(context, targets + eos) for context, targets in options] for options in pairs],
+        answers, prefix, (), max_length, f"{task.name}/{split}",
+    )  # fmt: skip
+
+
+def encode_sources(
+    task: Task, split: str, tokenizer: Tokenizer, *, max_length: int, settings: EncodingSettings
+) -> EncodedRows:
+    """Rows for an encoder-decoder: the prompt is the encoder's, the answer the decoder's.
+
+    Raises:
+        TaskError: If an answer has no tokens or does not fit into `max_length`.
+    """
+    prefix, suffix = special_tokens(tokenizer)
+    eos = _eos(tokenizer) if settings.score_eos else ()
+    examples = task.split(split)
+    choices, answers = _choices(task, examples, settings)
+    prompts = _tokenize(tokenizer, [example.prompt for example in examples])
+    targets = iter(_tokenize(tokenizer, [choice.strip() for options in choices for choice in options]))
+    pairs = [[(p, next(targets) + eos) for _ in options] for p, options in zip(prompts, choices, strict=True)]
+    return _fit(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", targets_apart=True)
+
+
+def encode_texts(
+    task: Task, split: str, tokenizer: Tokenizer, *, max_length: int, labels: Sequence[str]
+) -> EncodedRows:
+    """Rows for a classifier: the prompt is the text, the target the answer's place in `labels`.
+
+    Raises:
+        TaskError: If an answer is not one of `labels`.
+    """
+    prefix, suffix = special_tokens(tokenizer)
+    examples = task.split(split)
+    index = {label: number for number, label in enumerate(labels)}
+    unknown = {example.answer for example in examples} - index.keys()
+    if unknown:
+        raise TaskError(
+            f"the classifier has no class for some answers of {task.name}/{split}",
+            expected=f"one of {listed(labels)}",
+            got=listed(unknown),
+            remedy="train the head over the union of the tasks' labels",
+        )
+    prompts = _tokenize(tokenizer, [example.prompt for example in examples])
+    answers = [index[example.answer] for example in examples]
+    pairs = [[(prompt, (answer,))] for prompt, answer in zip(prompts, answers, strict=True)]
+    return _fit(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", targets_apart=True)
+
+
+def special_tokens(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tokens that the tokenizer puts before and after a text."""
+    inner = tokenizer(["a"], add_special_tokens=False)["input_ids"][0]
+    outer = tokenizer(["a"], add_special_tokens=True)["input_ids"][0]
+    for start in range(len(outer) - len(inner) + 1):
+        if outer[start : start + len(inner)] == inner:
+            return tuple(outer[:start]), tuple(outer[start + len(inner) :])
+    raise TaskError(
+        "the tokenizer's special tokens cannot be told from its text",
+        expected="special tokens before and after the text only",
+        got=f"{outer} with and {inner} without special tokens",
+        remedy="use the tokenizer that belongs to the base model",
+    )
+
+
+def _choices(
+    task: Task, examples: Iterable[Example], settings: EncodingSettings
+) -> tuple[list[tuple[str, ...]], list[int]]:
+    """The answers to score for every example, and which of them is right."""
+    if task.labels is None or not settings.all_choices:
+        return [(example.answer,) for example in examples], [0 for _ in examples]
+    index = {label: number for number, label in enumerate(task.labels)}
+    return [task.labels for _ in examples], [index[example.answer] for example in examples]
+
+
+def _tokenize(tokenizer: Tokenizer, texts: list[str]) -> list[tuple[int, ...]]:
+    """Token ids without special tokens."""
+    if not texts:
+        return []
+    return [tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def _split_at(prompt: tuple[int, ...], text: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Context and answer: the text up to and from the first token that is not the prompt's."""
+    same = 0
+    while same < min(len(prompt), len(text)) and prompt[same] == text[same]:
+        same += 1
+    return text[:same], text[same:]
+
+
+def _eos(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The end-of-sequence token, or nothing where the tokenizer has none."""
+    return () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+
+
+def _fit(
+    pairs: list[list[tuple[tuple[int, ...], tuple[int, ...]]]],
+    answers: list[int],
+    prefix: tuple[int, ...],
+    suffix: tuple[int, ...],
+    max_length: int,
+    where: str,
+    *,
+    targets_apart: bool = False,
+) -> EncodedRows:
+    """Rows that fit: a prompt that is too long loses its middle, since questions stand at either end.
+
+    Cutting the middle follows LongBench (Bai 2023, arXiv 2308.14508). All choices of an example keep the same prompt.
+    """
+    rows, num_truncated = [], 0
+    fixed = len(prefix) + len(suffix)
+    for example, options in enumerate(pairs):
+        longest = max(len(targets) for _, targets in options)
+        room = max_length - fixed - (0 if targets_apart else longest)
+        _check_room(options, room, longest if targets_apart else 0, max_length, f"{where} example {example}")
+        cut = any(len(context) > room for context, _ in options)
+        num_truncated += cut
+        for choice, (context, targets) in enumerate(options):
+            kept = _without_middle(context, room)
+            whole = prefix + kept + suffix
+            if not whole:
+                raise _no_context(f"{where} example {example}")
+            rows.append(Row(whole, targets, example, choice))
+    return EncodedRows(tuple(rows), tuple(answers), num_truncated)
+
+
+def _without_middle(tokens: tuple[int, ...], room: int) -> tuple[int, ...]:
+    """At most `room` tokens: the first half and the last half of them."""
+    if len(tokens) <= room:
+        return tokens
+    head = room // 2
+    return tokens[:head] + tokens[len(tokens) - (room - head) :]
+
+
+def _check_room(
+    options: list[tuple[tuple[int, ...], tuple[int, ...]]], room: int, apart: int, max_length: int, where: str
+) -> None:
+    """Raise if an answer has no tokens, or leaves no room for its prompt."""
+    if any(not targets for _, targets in options):
+        raise TaskError(
+            f"an answer of {where} has no tokens",
+            expected="at least one token",
+            got="an answer that the tokenizer drops",
+            remedy="mend the example",
+        )
+    if room < 1 or apart > max_length:
+        raise TaskError(
+            f"the answer of {where} does not fit",
+            expected=f"prompt and answer within max_length={max_length} tokens, answers uncut",
+            got=f"an answer of {max(len(targets) for _, targets in options)} tokens",
+            remedy="raise max_length, or leave the example out",
+        )
+
+
+def _no_context(where: str) -> TaskError:
+    """The error for a row whose first answer token has nothing before it."""
+    return TaskError(
+        f"the answer of {where} has no context",
+        expected="a prompt, or a tokenizer that begins texts with a special token",
+        got="an empty prompt",
+        remedy="give every example a prompt",
+    )
