@@ -122,6 +122,11 @@ class AdapterModel:
         """The dtype of the model's weights."""
         return next(self.module.parameters()).dtype
 
+    @property
+    def pad_id(self) -> int:
+        """The token that fills batches."""
+        return _pad_id(self.tokenizer)
+
     def encode(self, task: Task, split: str = "test", settings: EncodingSettings | None = None) -> EncodedTask:
         """Tokenise a split once and put it into batches that serve every point.
 
@@ -143,7 +148,7 @@ class AdapterModel:
         encoded = family.encode(task, split, self.tokenizer, max_length, settings)
         lengths = [family.length(row) for row in encoded.rows]
         groups = token_budget_batches(lengths, settings.token_budget)
-        batches = tuple(family.collate([encoded.rows[i] for i in group], _pad_id(self.tokenizer)) for group in groups)
+        batches = tuple(family.collate([encoded.rows[i] for i in group], self.pad_id) for group in groups)
         allowed = None
         if isinstance(family, Classifier) and settings.mask_labels and task.labels:
             allowed = tuple(family.labels.index(label) for label in task.labels)
@@ -186,6 +191,11 @@ class AdapterModel:
         correct[order] = torch.cat([pair[1] for pair in scored]).double().cpu().numpy()
         return loss, correct
 
+    def twin(self) -> nn.Module:
+        """A second model object that shares every tensor with this one: PEFT may rebuild it, this one stays."""
+        shared: dict[int, Any] = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
+        return copy.deepcopy(self.module, shared)
+
     @contextmanager
     def plain_peft(self, point: Adapter) -> Iterator[nn.Module]:
         """The model with a point loaded by PEFT itself, beside this one; the weights are shared.
@@ -194,11 +204,9 @@ class AdapterModel:
         """
         from peft import PeftModel
 
-        shared: dict[int, Any] = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
-        twin = copy.deepcopy(self.module, shared)
         with TemporaryDirectory() as temporary:
             folder = point.source or point.save_pretrained(Path(temporary) / "adapter")
-            peft_model = PeftModel.from_pretrained(twin, str(folder))
+            peft_model = PeftModel.from_pretrained(self.twin(), str(folder))
             yield peft_model.base_model.model.eval()  # type: ignore[union-attr]
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from modeconn.errors import ModelError, listed
 
@@ -37,12 +38,13 @@ def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def guess_task_type(source: str | Path) -> str:
-    """The task type that a base model's config names by its architecture, CAUSAL_LM where it names none."""
+    """The task type of a base model: SEQ_2_SEQ_LM for encoder-decoders, SEQ_CLS for encoders, else CAUSAL_LM."""
     config = _from_local_first(AutoConfig.from_pretrained, source)
-    architecture = (config.architectures or [""])[0]
     if config.is_encoder_decoder:
         return "SEQ_2_SEQ_LM"
-    return "SEQ_CLS" if architecture.endswith("ForSequenceClassification") else "CAUSAL_LM"
+    classifier = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+    encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+    return "SEQ_CLS" if classifier or encoder else "CAUSAL_LM"
 
 
 def load_base(
@@ -114,7 +116,7 @@ def longest_input(model: nn.Module, tokenizer: Any) -> int:  # noqa: ANN401
 def _from_local_first(loader: Callable[..., Any], source: str | Path, **kwargs: Any) -> Any:  # noqa: ANN401
     """Call a `from_pretrained` of transformers on local files, then on the hub where `source` is no folder."""
     is_folder = Path(source).expanduser().is_dir()
-    name = str(Path(source).expanduser()) if is_folder else str(source)
+    name = str(Path(source).expanduser().resolve()) if is_folder else str(source)
     try:
         try:
             return loader(name, local_files_only=True, **kwargs)

@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 
+import torch
+
+_POOL = 16  # batches whose rows are sorted together: enough to spare most padding, few enough to stay random
+
 
 def token_budget_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Group rows so that no batch, padded to its longest row, has more tokens than the budget.
@@ -34,3 +38,24 @@ def token_budget_batches(lengths: Sequence[int], token_budget: int) -> list[list
             batches.append([row])
             longest = lengths[row]
     return batches
+
+
+def shuffled_batches(lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> list[list[int]]:
+    """Random batches of rows of like length, as training takes them.
+
+    The rows are shuffled, pools of 16 batches are sorted by length, and the batches are shuffled again.
+
+    Args:
+        lengths: The number of tokens of every row.
+        batch_size: Rows a batch; the last one may be smaller.
+        generator: The source of randomness.
+
+    Returns:
+        Row numbers of every batch; each row is in one batch.
+    """
+    rows = torch.randperm(len(lengths), generator=generator).tolist()
+    batches = []
+    for start in range(0, len(rows), _POOL * batch_size):
+        pool = sorted(rows[start : start + _POOL * batch_size], key=lambda row: -lengths[row])
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]

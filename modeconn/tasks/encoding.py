@@ -28,6 +28,7 @@ class EncodingSettings:
         all_choices: Whether a task with a label set gets one row a label (evaluation) or the answer's row only.
         token_budget: Tokens a batch, padding included.
         mask_labels: Whether a classifier's logits outside the task's own labels are left out.
+        separator: What stands between prompt and answer of a causal model where neither has a blank there.
     """
 
     max_length: int | None = None
@@ -35,6 +36,7 @@ class EncodingSettings:
     all_choices: bool = True
     token_budget: int = 2048
     mask_labels: bool = False
+    separator: str = " "
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,11 @@ def encode_continuations(
     examples = task.split(split)
     choices, answers = _choices(task, examples, settings)
     prompts = _tokenize(tokenizer, [example.prompt.rstrip() for example in examples])
-    texts = [ex.prompt + choice for ex, options in zip(examples, choices, strict=True) for choice in options]
+    texts = [
+        _joined(example.prompt, choice, settings.separator)
+        for example, options in zip(examples, choices, strict=True)
+        for choice in options
+    ]
     pieces = iter(_tokenize(tokenizer, texts))
     pairs = [
         [_split_at(prompt, next(pieces)) for _ in options] for prompt, options in zip(prompts, choices, strict=True)
@@ -171,6 +177,12 @@ def _tokenize(tokenizer: Tokenizer, texts: list[str]) -> list[tuple[int, ...]]:
     if not texts:
         return []
     return [tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def _joined(prompt: str, answer: str, separator: str) -> str:
+    """Prompt and answer as one text, with a separator where neither brings a blank."""
+    blank = prompt[-1:].isspace() or answer[:1].isspace()
+    return prompt + answer if blank else prompt + separator + answer
 
 
 def _split_at(prompt: tuple[int, ...], text: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

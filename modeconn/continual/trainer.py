@@ -1,0 +1,220 @@
+"""Training on tasks in sequence: a checkpoint after each, and how well every task is served by it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from transformers import get_linear_schedule_with_warmup
+
+from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.config import AdapterConfig
+from modeconn.continual.settings import TrainSettings
+from modeconn.errors import EvaluationError, ModelError
+from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.encoded import EncodedTask
+from modeconn.models.family import score_batch
+from modeconn.runs import RunFolder, read_csv
+from modeconn.tasks.batching import shuffled_batches
+from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.task import Task
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """What a training run left.
+
+    Attributes:
+        checkpoints: Adapter folders, one after each task, in order.
+        scores: The score matrix as a table: method, adapter, seed, after_task, task, metric, score. Row `after_task=0`
+            is before any training; metric "loss" is in nats per scored token.
+    """
+
+    checkpoints: tuple[Path, ...]
+    scores: pd.DataFrame
+
+
+def train(
+    output_dir: str | Path,
+    base_model: str | Path,
+    tasks: Sequence[Task],
+    *,
+    settings: TrainSettings | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **overrides: Any,  # noqa: ANN401  (fields of TrainSettings)
+) -> TrainRun:
+    """Train one adapter on tasks in sequence and keep it after each.
+
+    A finished run is not trained again; an interrupted one goes on after its last whole task, and ends with the
+    same bits as an uninterrupted one on a CPU, because every task begins with a fresh optimiser and its own seed.
+
+    Args:
+        output_dir: The run folder.
+        base_model: Folder or hub id of the base.
+        tasks: The tasks in order.
+        settings: How to train.
+        overwrite: Whether to replace a former run there.
+        progress: Called as `progress(done, total, what)` after every step.
+        overrides: Fields of `TrainSettings`, instead of `settings`.
+
+    Returns:
+        The checkpoints and the score matrix.
+
+    Raises:
+        ModeconnError: If the folder, the base model or a task cannot be used, or the loss is not finite.
+    """
+    settings = settings or TrainSettings(**overrides)
+    run = RunFolder.open(
+        output_dir,
+        command="train",
+        settings={"base_model": str(base_model), "tasks": [task.name for task in tasks], **vars(settings)},
+        hashes={f"task {task.name}": task.fingerprint for task in tasks},
+        overwrite=overwrite,
+    )
+    names = [f"after-{number}-{task.name}" for number, task in enumerate(tasks, start=1)]
+    if not run.finished:
+        with run:
+            scores = _Sequence(run, base_model, tasks, settings, progress).train(names)
+            run.write_csv(scores, "scores.csv")
+    return TrainRun(tuple(run.folder / name for name in names), read_csv(run.folder / "scores.csv"))
+
+
+class _Sequence:
+    """One run: a base model, the adapter that is trained in its twin, and the tasks as tokens."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        base_model: str | Path,
+        tasks: Sequence[Task],
+        settings: TrainSettings,
+        progress: Progress | None,
+    ) -> None:
+        self.run, self.tasks, self.settings, self.progress = run, tasks, settings, progress
+        torch.manual_seed(settings.seed)  # a new head's weights
+        labels = dict.fromkeys(label for task in tasks for label in task.labels or ())
+        self.model = AdapterModel.from_pretrained(
+            base_model, task_type=settings.task_type, labels=tuple(labels) or None, device=settings.device
+        )
+        evaluation = EncodingSettings(max_length=settings.max_length, token_budget=settings.token_budget)
+        training = EncodingSettings(max_length=settings.max_length, score_eos=settings.score_eos, all_choices=False)
+        self.eval_sets = [self.model.encode(task, settings.eval_split, evaluation) for task in tasks]
+        self.train_sets = [self.model.encode(task, "train", training) for task in tasks]
+        self.peft_model = self._new_adapter()
+        truncated = {one.task: one.rows.num_truncated for one in self.train_sets}
+        run.record(
+            device=settings.device,
+            dtype="float32",
+            seeds={"seed": settings.seed},
+            hashes={"base model": self.model.fingerprint},
+            truncated_train_examples=truncated,
+        )
+
+    def train(self, names: Sequence[str]) -> pd.DataFrame:
+        """Train task after task; returns the score matrix as a table."""
+        rows = self._score(0, self._point())
+        for number, name in enumerate(names, start=1):
+            folder = self.run.folder / name
+            if folder.exists():  # a former start of this run got so far
+                point = Adapter.from_pretrained(folder)
+                set_peft_model_state_dict(self.peft_model, dict(point.tensors))
+            else:
+                self._train_task(number)
+                with self.run.replacing(name) as temporary:
+                    self._point().save_pretrained(temporary)
+                point = Adapter.from_pretrained(folder)
+            rows += self._score(number, point)
+        columns = ["method", "adapter", "seed", "after_task", "task", "metric", "score"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def _new_adapter(self) -> Any:  # noqa: ANN401  (a PeftModel)
+        """The adapter at its start, in a twin of the base model."""
+        settings = self.settings
+        torch.manual_seed(settings.seed)
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]  # PEFT takes floats, its annotation says int
+            lora_dropout=settings.lora_dropout,
+            target_modules=list(settings.target_modules) if settings.target_modules else None,
+            task_type=self.model.family.task_type,
+        )
+        twin: Any = self.model.twin()
+        try:
+            peft_model = get_peft_model(twin, config)
+        except ValueError as error:
+            linear = {name.rpartition(".")[2] for name, m in twin.named_modules() if hasattr(m, "weight")}
+            raise ModelError(
+                "no module gets an adapter",
+                expected=f"target_modules among {', '.join(sorted(linear))}",
+                got=", ".join(settings.target_modules or ()) or f"none given ({error})",
+                remedy="give --target-modules",
+            ) from error
+        return peft_model
+
+    def _train_task(self, number: int) -> None:
+        """One task: a fresh optimiser, a linear schedule, token-weighted cross-entropy."""
+        settings, data = self.settings, self.train_sets[number - 1]
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
+        torch.manual_seed(settings.seed * 1_000_003 + number)  # dropout
+        lengths = [self.model.family.length(row) for row in data.rows.rows]
+        plan = [
+            rows
+            for _ in range(settings.num_train_epochs)
+            for rows in shuffled_batches(lengths, settings.per_device_train_batch_size, generator)
+        ]
+        weights = [weight for weight in self.peft_model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        schedule = get_linear_schedule_with_warmup(optimizer, int(settings.warmup_ratio * len(plan)), len(plan))
+        self.peft_model.train()
+        for step, rows in enumerate(plan):
+            loss = self._loss(data, rows, step)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            if self.progress:
+                self.progress(step + 1, len(plan), f"task {number} of {len(self.tasks)}: {data.task}")
+        self.peft_model.eval()
+
+    def _loss(self, data: EncodedTask, rows: Sequence[int], step: int) -> torch.Tensor:
+        """Mean loss of a batch in nats per scored token."""
+        family = self.model.family
+        batch = family.collate([data.rows.rows[row] for row in rows], self.model.pad_id).to(self.model.device)
+        losses, _ = score_batch(family, self.peft_model.base_model.model, batch)
+        loss = losses.sum() / (batch.targets >= 0).sum()
+        if not torch.isfinite(loss):
+            raise EvaluationError(
+                f"the training loss on {data.task} is not finite",
+                expected="a number",
+                got=f"{loss.item()} at step {step + 1}",
+                remedy="lower --learning-rate; checkpoints of earlier tasks are kept",
+            )
+        return loss
+
+    def _point(self) -> Adapter:
+        """The adapter as it is now."""
+        config = {**self.peft_model.peft_config["default"].to_dict(), "inference_mode": True}
+        config = json.loads(json.dumps(config, default=sorted))  # plain values: enums and sets are PEFT's
+        provenance: dict[str, Any] = {"base_fingerprint": self.model.fingerprint}
+        labels = getattr(self.model.family, "labels", None)
+        if labels:
+            provenance["labels"] = list(labels)
+        tensors = {name: value.detach().clone() for name, value in get_peft_model_state_dict(self.peft_model).items()}
+        return Adapter.from_tensors(tensors, AdapterConfig.parse(config, "the adapter"), provenance=provenance)
+
+    def _score(self, after_task: int, point: Adapter) -> list[tuple[Any, ...]]:
+        """Rows of the score matrix at a point."""
+        rows = []
+        prefix = (self.settings.method, self.settings.adapter, self.settings.seed, after_task)
+        for split, sums in zip(self.eval_sets, self.model.evaluate(point, self.eval_sets), strict=True):
+            rows.append((*prefix, split.task, split.metric, float(sums.score.mean())))
+            rows.append((*prefix, split.task, "loss", float(sums.loss_sum.sum() / sums.num_tokens.sum())))
+        return rows

@@ -1,0 +1,5 @@
+"""Points to per-example numbers to profiles and barriers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,113 @@
+"""The height of a barrier: how far the loss along a path rises above what the ends promise."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from modeconn.errors import EvaluationError
+
+Baseline = Literal["chord", "mean"]
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """The highest point of a profile above its baseline.
+
+    Attributes:
+        height: Loss above the baseline, in the unit of the loss.
+        t: Where on the path it is reached; the first place of several.
+    """
+
+    height: float
+    t: float
+
+
+def barrier(t: ArrayLike, loss: ArrayLike, *, baseline: Baseline = "chord") -> Barrier:
+    """The barrier along a path, `max_t [L(t) - B(t)]`.
+
+    `baseline="chord"`: `B(t) = (1 - t) L(0) + t L(1)` (Entezari 2021, arXiv 2110.06296; Juneja 2022, 2205.12411).
+    It is never negative, and adding an affine function of t to the loss does not change it.
+    `baseline="mean"`: `B = (L(0) + L(1)) / 2` (Frankle 2020, arXiv 1912.05671; Ainsworth 2022, 2209.04836). It
+    counts half of the difference of the ends as a barrier, also where the loss falls all the way.
+
+    Args:
+        t: Positions, `[T]`, increasing from 0 to 1.
+        loss: Mean loss at each position, `[T]`.
+        baseline: "chord" or "mean".
+
+    Returns:
+        The height and where it is reached.
+
+    Raises:
+        EvaluationError: If the positions are not increasing from 0 to 1, or a loss is not finite.
+
+    Example:
+        >>> barrier([0, 0.5, 1], [1.0, 2.5, 2.0])
+        Barrier(height=1.0, t=0.5)
+        >>> barrier([0, 0.5, 1], [2.0, 1.5, 1.0], baseline="mean")
+        Barrier(height=0.5, t=0.0)
+    """
+    if baseline not in get_args(Baseline):
+        raise EvaluationError(
+            f"unknown baseline {baseline!r}",
+            expected=" or ".join(get_args(Baseline)),
+            got=repr(baseline),
+            remedy='use "chord", or "mean" to compare with work that subtracts the mean of the ends',
+        )
+    positions = check_positions(t)
+    losses = np.asarray(loss, dtype=float)
+    _check_losses(positions, losses)
+    if baseline == "chord":
+        floor = (1 - positions) * losses[0] + positions * losses[-1]  # [T]
+    else:
+        floor = np.full_like(losses, (losses[0] + losses[-1]) / 2)
+    above = losses - floor
+    highest = int(above.argmax())
+    return Barrier(float(above[highest]), float(positions[highest]))
+
+
+def check_positions(t: ArrayLike) -> np.ndarray:
+    """Positions as float64 `[T]`, strictly increasing from 0 to 1.
+
+    Raises:
+        EvaluationError: If they are not.
+    """
+    positions = np.asarray(t, dtype=float)
+    if positions.ndim != 1 or len(positions) < 2:
+        raise EvaluationError(
+            "too few positions on the path",
+            expected="at least 2: both ends",
+            got=f"an array of shape {list(positions.shape)}",
+            remedy="give num_points=2 or more, or a list of positions",
+        )
+    steps = np.diff(positions)
+    if not (steps > 0).all():
+        first = int(np.argmin(steps > 0))
+        raise EvaluationError(
+            "the positions on the path are not increasing",
+            expected="every t once, in increasing order",
+            got=f"{positions[first]:g} followed by {positions[first + 1]:g}",
+            remedy="sort the positions and leave out repeats",
+        )
+    if positions[0] != 0.0 or positions[-1] != 1.0:
+        raise EvaluationError(
+            "the positions do not cover the path",
+            expected="0 first and 1 last, because a barrier is measured against the ends",
+            got=f"from {positions[0]:g} to {positions[-1]:g}",
+            remedy="add t=0 and t=1",
+        )
+    return positions
+
+
+def _check_losses(positions: np.ndarray, losses: np.ndarray) -> None:
+    """Raise unless there is one finite loss a position."""
+    if losses.shape != positions.shape or not np.isfinite(losses).all():
+        bad = positions[~np.isfinite(losses)] if losses.shape == positions.shape else []
+        raise EvaluationError(
+            "a barrier needs a loss at every position",
+            expected=f"{len(positions)} finite numbers",
+            got=f"shape {list(losses.shape)}" if len(bad) == 0 else f"NaN or infinite at t = {bad[0]:g}",
+            remedy="leave out no position; find the examples whose loss is not finite",
+        )

@@ -1,0 +1,91 @@
+"""What must hold before a sweep is worth anything: the ends are the adapters, and a number is the same twice."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from modeconn.adapters.adapter import Adapter
+from modeconn.errors import EvaluationError
+from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.encoded import EncodedTask
+from modeconn.models.placing import placed
+
+# Largest |difference| / (1 + loss) of a row's loss in nats. PEFT computes `Wx + s B(Ax)`, a folded point
+# `(W + s B A) x`: equal but for rounding, which is that of the dtype times the depth of the network.
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.bfloat16: 1e-1, torch.float16: 3e-2}
+
+
+def check_ends(
+    model: AdapterModel, ends: Sequence[Adapter], encoded: Sequence[EncodedTask], *, num_rows: int = 256
+) -> dict[str, float]:
+    """Compare each end, as this package evaluates it, with the adapter loaded in plain PEFT.
+
+    Args:
+        model: The model.
+        ends: The first and last point of a path.
+        encoded: The splits that will be evaluated.
+        num_rows: About how many rows a split to compare, spread over all its batches; 0 compares all.
+
+    Returns:
+        End's name -> the largest difference of a row's loss, relative to `1 + loss`.
+
+    Raises:
+        EvaluationError: If a difference is above the tolerance of the dtype.
+    """
+    samples = [_sample(split, num_rows) for split in encoded]
+    found = {}
+    for end in ends:
+        with placed(model.module, end):
+            ours = [model.score_rows(model.module, split)[0] for split in samples]
+        with model.plain_peft(end) as peft_model:
+            theirs = [model.score_rows(peft_model, split)[0] for split in samples]
+        found[end.name] = worst = max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
+        if not worst <= TOLERANCE[model.dtype]:  # also if NaN
+            raise EvaluationError(
+                f"the end {end.name!r} of the path is not the adapter that PEFT loads",
+                expected=f"losses equal to PEFT's within {TOLERANCE[model.dtype]:g} in {model.dtype}",
+                got=f"a difference of {worst:.3g} (relative to 1 + loss)",
+                remedy="do not trust a profile of these adapters: compare their adapter_config.json with their"
+                " tensors, and please report the pair",
+            )
+    return found
+
+
+def check_repeatable(model: AdapterModel, point: Adapter, encoded: Sequence[EncodedTask]) -> float:
+    """Evaluate some batches twice; the largest difference, which is 0 on a deterministic device.
+
+    Args:
+        model: The model.
+        point: Where to evaluate.
+        encoded: The splits; a few batches of the first are used.
+
+    Raises:
+        EvaluationError: If the difference is above the tolerance of the dtype, as with active dropout.
+    """
+    sample = _sample(encoded[0], 1)
+    with placed(model.module, point):
+        first, second = (model.score_rows(model.module, sample)[0] for _ in range(2))
+    noise = _difference(first, second)
+    if not noise <= TOLERANCE[model.dtype]:
+        raise EvaluationError(
+            "the model gives different losses for the same point and examples",
+            expected=f"a difference below {TOLERANCE[model.dtype]:g}",
+            got=f"{noise:.3g} (relative to 1 + loss)",
+            remedy="switch off what is random in the model (dropout, sampling, noise) before evaluating",
+        )
+    return noise
+
+
+def _sample(encoded: EncodedTask, num_rows: int) -> EncodedTask:
+    """Batches spread over the split that hold about `num_rows` rows."""
+    if num_rows == 0:
+        return encoded
+    wanted = max(1, round(len(encoded.batches) * num_rows / len(encoded.order)))
+    return encoded.every_batch(max(1, len(encoded.batches) // wanted))
+
+
+def _difference(first: np.ndarray, second: np.ndarray) -> float:
+    """The largest difference of rows that both have, relative to 1 + loss."""
+    scored = ~(np.isnan(first) & np.isnan(second))
+    return float(np.max(np.abs(first - second)[scored] / (1 + np.abs(second[scored]))))

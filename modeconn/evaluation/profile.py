@@ -1,0 +1,125 @@
+"""A profile: what the tasks' metrics are along a path, as tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+
+from modeconn.errors import EvaluationError
+from modeconn.evaluation.barrier import barrier
+from modeconn.evaluation.intervals import proportion_interval, ratio_interval
+
+Metric = Literal["loss", "score"]
+PROFILE_COLUMNS = (
+    "path", "space", "task", "split", "t", "loss", "loss_low", "loss_high", "score", "score_low", "score_high",
+    "metric", "num_examples", "num_tokens", "distance",
+)  # fmt: skip
+BARRIER_COLUMNS = (
+    "path", "space", "task", "metric", "baseline", "barrier", "low", "high", "t_at_max", "num_points",
+    "num_examples",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class Profile:
+    """Metrics along one or several paths.
+
+    Attributes:
+        frame: One row for each path, task and position; the columns are those of profile.csv. `loss` is in nats per
+            scored token (per example for a classifier): summed losses divided once by summed counts.
+        examples: One row for each path, task, position and example: path, task, t, example, loss_sum, num_tokens,
+            score.
+        checks: What was checked before the sweep: agreement with PEFT at the ends, repeatability, cut prompts.
+    """
+
+    frame: pd.DataFrame
+    examples: pd.DataFrame
+    checks: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_examples(
+        cls, examples: pd.DataFrame, *, space: str, split: str, metrics: Mapping[str, str],
+        distances: Mapping[float, float], checks: Mapping[str, Any] | None = None,
+    ) -> "Profile":  # fmt: skip
+        """Means and pointwise 95 % intervals from per-example records of one path.
+
+        Args:
+            examples: Per-example records.
+            space: The coordinates of the path.
+            split: The split that was evaluated.
+            metrics: Task -> what its score means.
+            distances: Position -> L2 distance from the start.
+            checks: What was checked.
+        """
+        rows = []
+        for key, group in examples.groupby(["path", "task", "t"], sort=False):
+            path, task, t = cast(tuple[str, str, float], key)
+            losses, tokens = group["loss_sum"].to_numpy(), group["num_tokens"].to_numpy()
+            scores = group["score"].to_numpy()
+            loss_low, loss_high = ratio_interval(losses, tokens)
+            score_low, score_high = proportion_interval(scores)
+            rows.append((
+                path, space, task, split, t, losses.sum() / tokens.sum(), loss_low, loss_high, scores.mean(),
+                score_low, score_high, metrics[task], len(group), tokens.sum(), distances[t],
+            ))  # fmt: skip
+        return cls(pd.DataFrame(rows, columns=list(PROFILE_COLUMNS)), examples, checks or {})
+
+    @classmethod
+    def concat(cls, profiles: Sequence["Profile"]) -> "Profile":
+        """The profiles of several paths as one; checks are kept by path."""
+        checks: dict[str, Any] = {}
+        for profile in profiles:
+            checks |= profile.checks
+        return cls(
+            pd.concat([profile.frame for profile in profiles], ignore_index=True),
+            pd.concat([profile.examples for profile in profiles], ignore_index=True),
+            checks,
+        )
+
+    def barriers(self, metric: Metric = "loss") -> pd.DataFrame:
+        """The barrier of every path and task against both baselines; the columns are those of barriers.csv.
+
+        Args:
+            metric: "loss", or "score" for the barrier of the error `1 - score`.
+
+        Returns:
+            path, space, task, metric, baseline, barrier, low, high, t_at_max, num_points, num_examples. `low` and
+            `high` are missing: a maximum over positions has no pointwise interval.
+
+        Raises:
+            EvaluationError: If the metric is unknown, or the positions do not cover the path.
+        """
+        if metric not in ("loss", "score"):
+            raise EvaluationError(
+                f"unknown metric {metric!r}", expected="loss or score", got=repr(metric), remedy='use metric="loss"'
+            )
+        rows = []
+        for key, group in self.frame.groupby(["path", "space", "task"], sort=False):
+            path, space, task = cast(tuple[str, str, str], key)
+            height = group["loss"] if metric == "loss" else 1 - group["score"]
+            for baseline in ("chord", "mean"):
+                found = barrier(group["t"].to_numpy(), height.to_numpy(), baseline=baseline)
+                rows.append((
+                    path, space, task, metric, baseline, found.height, np.nan, np.nan, found.t, len(group),
+                    int(group["num_examples"].iloc[0]),
+                ))  # fmt: skip
+        columns = [
+            "path",
+            "space",
+            "task",
+            "metric",
+            "baseline",
+            "barrier",
+            "low",
+            "high",
+            "t_at_max",
+            "num_points",
+            "num_examples",
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __repr__(self) -> str:
+        tasks, positions = self.frame["task"].nunique(), self.frame["t"].nunique()
+        return f"Profile(paths={self.frame['path'].nunique()}, tasks={tasks}, positions={positions})"

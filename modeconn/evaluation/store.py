@@ -1,0 +1,32 @@
+"""Finished points of an evaluation, kept in its run folder until the run is finished."""
+
+import hashlib
+
+import pandas as pd
+
+from modeconn.runs import RunFolder
+
+
+class RunPointStore:
+    """Keeps the records of every point as a part of a run.
+
+    Args:
+        run: The run folder, opened.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+
+    def load(self, key: str) -> pd.DataFrame | None:
+        """The records kept under a key, or None."""
+        file = self._run.partial(_file_name(key))
+        return pd.read_parquet(file) if file.exists() else None
+
+    def save(self, key: str, records: pd.DataFrame) -> None:
+        """Keep records under a key; they appear whole or not at all."""
+        self._run.write_parquet(records, self._run.partial(_file_name(key)))
+
+
+def _file_name(key: str) -> str:
+    """A short file name for any key."""
+    return f"point-{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet"

@@ -1,0 +1,4 @@
+from .examples import Example as Example
+from .metrics import accuracy as accuracy
+from .metrics import exact_match as exact_match
+from .task import Task as Task
