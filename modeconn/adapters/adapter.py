@@ -1,5 +1,6 @@
 """A checkpoint as a point: what it adds to the base model's parameters and what it puts in their place."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -141,6 +142,17 @@ class Adapter:
     def with_vector(self, vector: torch.Tensor, *, name: str = "point") -> "Adapter":
         """An adapter of the same layout and scaling whose tensors are those of `vector`, `[P]`."""
         return Adapter.from_tensors(self.layout.unpack(vector), self.config, name=name, provenance=self.provenance)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex of the tensors' names, shapes and values and of their scalings."""
+        digest = hashlib.sha256()
+        for name, shape in self.layout.shapes:
+            digest.update(f"{name} {shape}".encode())
+            digest.update(self.tensors[name].contiguous().numpy().tobytes())
+        scalings = {name: [part.scaling for part in update.parts] for name, update in sorted(self.updates.items())}
+        digest.update(repr(scalings).encode())
+        return digest.hexdigest()
 
     @property
     def is_plain(self) -> bool:

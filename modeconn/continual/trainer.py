@@ -18,6 +18,7 @@ from modeconn.errors import EvaluationError, ModelError
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
 from modeconn.models.family import score_batch
+from modeconn.models.loading import without_renaming_warnings
 from modeconn.runs import RunFolder, read_csv
 from modeconn.tasks.batching import shuffled_batches
 from modeconn.tasks.encoding import EncodingSettings
@@ -147,7 +148,8 @@ class _Sequence:
         )
         twin: Any = self.model.twin()
         try:
-            peft_model = get_peft_model(twin, config)
+            with without_renaming_warnings():
+                return get_peft_model(twin, config)
         except ValueError as error:
             linear = {name.rpartition(".")[2] for name, m in twin.named_modules() if hasattr(m, "weight")}
             raise ModelError(
@@ -156,7 +158,6 @@ class _Sequence:
                 got=", ".join(settings.target_modules or ()) or f"none given ({error})",
                 remedy="give --target-modules",
             ) from error
-        return peft_model
 
     def _train_task(self, number: int) -> None:
         """One task: a fresh optimiser, a linear schedule, token-weighted cross-entropy."""

@@ -33,7 +33,7 @@ def check_ends(
     Raises:
         EvaluationError: If a difference is above the tolerance of the dtype.
     """
-    samples = [_sample(split, num_rows) for split in encoded]
+    samples = [sample_batches(split, num_rows) for split in encoded]
     found = {}
     for end in ends:
         with placed(model.module, end):
@@ -63,7 +63,7 @@ def check_repeatable(model: AdapterModel, point: Adapter, encoded: Sequence[Enco
     Raises:
         EvaluationError: If the difference is above the tolerance of the dtype, as with active dropout.
     """
-    sample = _sample(encoded[0], 1)
+    sample = sample_batches(encoded[0], 1)
     with placed(model.module, point):
         first, second = (model.score_rows(model.module, sample)[0] for _ in range(2))
     noise = _difference(first, second)
@@ -77,7 +77,7 @@ def check_repeatable(model: AdapterModel, point: Adapter, encoded: Sequence[Enco
     return noise
 
 
-def _sample(encoded: EncodedTask, num_rows: int) -> EncodedTask:
+def sample_batches(encoded: EncodedTask, num_rows: int) -> EncodedTask:
     """Batches spread over the split that hold about `num_rows` rows."""
     if num_rows == 0:
         return encoded

@@ -18,7 +18,14 @@ from modeconn.models.encoded import EncodedTask, ExampleSums, reduce_rows
 from modeconn.models.family import Classifier, Family, family_of, score_batch
 from modeconn.models.fingerprint import base_fingerprint
 from modeconn.models.heads import base_labels, head_labels, head_size, labels_for_task
-from modeconn.models.loading import as_dtype, guess_task_type, load_base, load_tokenizer, longest_input
+from modeconn.models.loading import (
+    as_dtype,
+    guess_task_type,
+    load_base,
+    load_tokenizer,
+    longest_input,
+    without_renaming_warnings,
+)
 from modeconn.models.placing import check_fits, placed
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
@@ -204,7 +211,7 @@ class AdapterModel:
         """
         from peft import PeftModel
 
-        with TemporaryDirectory() as temporary:
+        with TemporaryDirectory() as temporary, without_renaming_warnings():
             folder = point.source or point.save_pretrained(Path(temporary) / "adapter")
             peft_model = PeftModel.from_pretrained(self.twin(), str(folder))
             yield peft_model.base_model.model.eval()  # type: ignore[union-attr]

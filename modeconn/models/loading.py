@@ -1,5 +1,6 @@
 """Base models from folders and hub ids: the right class, an explicit dtype, no weight left to chance."""
 
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,3 +148,11 @@ def _quiet_transformers() -> Iterator[None]:
         transformers.logging.set_verbosity(before)
         if bars:
             transformers.logging.enable_progress_bar()
+
+
+@contextmanager
+def without_renaming_warnings() -> Iterator[None]:
+    """Silence what transformers says to PEFT about a property that it renamed; users can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield

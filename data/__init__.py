@@ -1,0 +1,1 @@
+"""The embedded base model and tasks; in the installed package this folder is `modeconn.embedded`."""

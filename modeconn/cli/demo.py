@@ -1,0 +1,113 @@
+"""Train a small model on three tasks in sequence, join consecutive checkpoints by lines, and measure the barriers.
+
+Everything it needs comes with modeconn: a base model of 5 million parameters and generated tasks. It takes about two
+minutes on two cores.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modeconn.continual.trainer import TrainRun
+    from modeconn.runs import RunFolder
+    from modeconn.tasks.task import Task
+
+TASKS = ("stance", "tone", "science")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where the demo goes and how fine it looks."""
+
+    output_dir: Path = field(default=Path("runs/demo"), metadata={"help": "folder of the run"})
+    num_points: int = field(default=11, metadata={"help": "positions on every line, ends included"})
+    seed: int = 0
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def run(settings: Settings) -> int:
+    """Train, evaluate, print and draw."""
+    from modeconn.runs import RunFolder
+    from modeconn.tasks.task import Task
+
+    embedded = Path(str(files("modeconn.embedded")))
+    tasks = [Task.load(embedded / "tasks" / name) for name in TASKS]
+    trained = _train(settings, embedded / "base", tasks)
+    folder = RunFolder.open(
+        settings.output_dir / "lines", command="demo", settings=settings, overwrite=settings.overwrite
+    )
+    if not folder.finished:
+        with folder:
+            _evaluate(settings, folder, trained, tasks)
+    _print_result(folder, trained)
+    return 0
+
+
+def _train(settings: Settings, base: Path, tasks: "list[Task]") -> "TrainRun":
+    """One checkpoint after each task."""
+    from modeconn.cli.progress import progress
+    from modeconn.continual.trainer import train
+
+    if not settings.quiet:
+        print(f"training on {', then '.join(task.name for task in tasks)}", file=sys.stderr)
+    with progress(quiet=settings.quiet) as report:
+        return train(
+            settings.output_dir / "train",
+            base,
+            tasks,
+            overwrite=settings.overwrite,
+            progress=report,
+            seed=settings.seed,
+        )
+
+
+def _evaluate(settings: Settings, folder: "RunFolder", trained: "TrainRun", tasks: "list[Task]") -> None:
+    """The lines between consecutive checkpoints."""
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.cli.profile_files import write_profile
+    from modeconn.cli.progress import progress
+    from modeconn.evaluation.evaluate import evaluate_path
+    from modeconn.evaluation.profile import Profile
+    from modeconn.evaluation.store import RunPointStore
+    from modeconn.models.adapter_model import AdapterModel
+    from modeconn.paths.line import LinearPath
+    from modeconn.plotting import paper_style, plot_score_matrix, save_figure
+
+    points = [Adapter.from_pretrained(checkpoint) for checkpoint in trained.checkpoints]
+    lines = [LinearPath(start, end) for start, end in pairwise(points)]
+    model = AdapterModel.from_pretrained(adapters=points)
+    store = RunPointStore(folder)
+    with progress(quiet=settings.quiet) as report:
+        profile = Profile.concat(
+            [
+                evaluate_path(line, model, tasks, num_points=settings.num_points, store=store, progress=report)
+                for line in lines
+            ]
+        )
+    mean_of = {line.name: [tasks[i].name, tasks[i + 1].name] for i, line in enumerate(lines)}
+    write_profile(folder, profile, mean_of=mean_of)
+    scores = trained.scores.query("metric == 'accuracy'")
+    with folder.replacing("score-matrix") as figures, paper_style():
+        figures.mkdir()
+        save_figure(plot_score_matrix(scores, metric="accuracy"), figures / "score-matrix", table=scores)
+
+
+def _print_result(folder: "RunFolder", trained: "TrainRun") -> None:
+    """The score matrix, the lines and the barriers."""
+    from modeconn.cli.profile_files import barrier_summary, ends_and_best
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv
+
+    matrix = trained.scores.pivot_table(index="after_task", columns=["task", "metric"], values="score", sort=False)
+    matrix.columns = [f"{task} {metric}" for task, metric in matrix.columns]
+    print_table(matrix.reset_index(), title="score matrix (row 0: before training; loss in nats per scored token)")
+    print()
+    print_table(ends_and_best(read_csv(folder.folder / "profile.csv")), title="lines in weights space, test split")
+    print()
+    print_table(barrier_summary(read_csv(folder.folder / "barriers.csv")), title="barriers")
+    print(f"\nfigures: {folder.folder / 'figures' / 'profile.png'}")

@@ -1,0 +1,172 @@
+"""Measure tasks along the line between two checkpoints, and how high the barrier is.
+
+Writes profile.csv, examples.parquet, barriers.csv and figures/ to the output folder and prints the barriers.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.models.adapter_model import AdapterModel
+    from modeconn.paths.line import LinearPath
+    from modeconn.runs import RunFolder
+    from modeconn.tasks.encoding import EncodingSettings
+    from modeconn.tasks.task import Task
+
+
+def _help(text: str) -> dict[str, Any]:
+    """The metadata that becomes a flag's help."""
+    return {"help": text}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to evaluate and how."""
+
+    start: str = field(metadata=_help("adapter at t = 0: a folder or hub id"))
+    end: str = field(metadata=_help("adapter at t = 1"))
+    tasks: tuple[str, ...] = field(metadata=_help("task folders, files or hub ids"))
+    output_dir: Path
+    base_model: str | None = field(default=None, metadata=_help("folder or hub id; none takes the adapters' own"))
+    space: Literal["weights", "factors"] = field(default="weights", metadata=_help("coordinates of the line"))
+    num_points: int = field(default=21, metadata=_help("evenly spaced positions, ends included"))
+    t: tuple[float, ...] | None = field(default=None, metadata=_help("the positions themselves, from 0 to 1"))
+    split: str = field(default="test", metadata=_help("split of every task"))
+    labels: tuple[str, ...] | None = field(
+        default=None, metadata=_help("a classifier's classes in the order of its head, where not recorded")
+    )
+    mask_labels: bool = field(default=False, metadata=_help("leave out classes that are not the task's own"))
+    score_eos: bool = field(default=False, metadata=_help("score the end-of-sequence token after the answer"))
+    separator: str = field(default=" ", metadata=_help("between prompt and answer, where neither has a blank"))
+    max_length: int | None = field(default=None, metadata=_help("tokens a row; none takes what the model holds"))
+    token_budget: int = field(default=2048, metadata=_help("tokens a batch, padding included"))
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = field(
+        default="float32", metadata=_help("dtype of the base's weights")
+    )
+    device: str = field(default="cpu", metadata=_help("torch device"))
+    overwrite: bool = False
+    dry_run: bool = False
+    quiet: bool = False
+
+    def encoding(self) -> "EncodingSettings":
+        """How examples become tokens."""
+        from modeconn.tasks.encoding import EncodingSettings
+
+        return EncodingSettings(
+            max_length=self.max_length,
+            score_eos=self.score_eos,
+            token_budget=self.token_budget,
+            mask_labels=self.mask_labels,
+            separator=self.separator,
+        )
+
+
+def run(settings: Settings) -> int:
+    """Evaluate a line and write its run folder; a finished one is shown again."""
+    from modeconn.runs import RunFolder
+
+    folder = RunFolder.open(settings.output_dir, command="evaluate", settings=settings, overwrite=settings.overwrite)
+    if not folder.finished:
+        line, tasks, model = _load(settings)
+        if settings.dry_run:
+            return _print_plan(settings, line, tasks, model)
+        with folder:
+            _evaluate(settings, folder, line, tasks, model)
+    elif settings.dry_run:
+        print(f"nothing to do: the run in {settings.output_dir} is finished")
+        return 0
+    _print_result(folder)
+    return 0
+
+
+def _load(settings: Settings) -> "tuple[LinearPath, list[Task], AdapterModel]":
+    """The line, the tasks and the model; everything that can be wrong with them is found here."""
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.models.adapter_model import AdapterModel
+    from modeconn.paths.line import LinearPath
+    from modeconn.tasks.task import Task
+
+    ends = [Adapter.from_pretrained(end, name=name) for end, name in _named(settings.start, settings.end)]
+    line = LinearPath(*ends, space=settings.space)
+    tasks = [Task.load(task) for task in settings.tasks]
+    model = AdapterModel.from_pretrained(
+        settings.base_model, adapters=ends, labels=settings.labels, device=settings.device, dtype=settings.dtype
+    )
+    return line, tasks, model
+
+
+def _named(start: str, end: str) -> list[tuple[str, str]]:
+    """Both ends with names that differ: the folders' last parts, as many as it takes."""
+    parts = [Path(start).expanduser().resolve().parts, Path(end).expanduser().resolve().parts]
+    for depth in range(1, min(len(part) for part in parts)):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if names[0] != names[1]:
+            return [(start, names[0]), (end, names[1])]
+    return [(start, start), (end, end)]
+
+
+def _evaluate(
+    settings: Settings, folder: "RunFolder", line: "LinearPath", tasks: "list[Task]", model: "AdapterModel"
+) -> None:
+    """Measure and write."""
+    from modeconn.cli.profile_files import write_profile
+    from modeconn.cli.progress import progress
+    from modeconn.evaluation.evaluate import evaluate_path
+    from modeconn.evaluation.store import RunPointStore
+
+    ends: list[Adapter] = [line.start, line.end]
+    folder.record(
+        device=str(model.device),
+        dtype=settings.dtype,
+        hashes={
+            "base model": model.fingerprint,
+            **{f"adapter {end.name}": end.fingerprint for end in ends},
+            **{f"task {task.name}": task.fingerprint for task in tasks},
+        },
+    )
+    with progress(quiet=settings.quiet) as report:
+        profile = evaluate_path(
+            line,
+            model,
+            tasks,
+            num_points=settings.num_points,
+            t=settings.t,
+            split=settings.split,
+            settings=settings.encoding(),
+            store=RunPointStore(folder),
+            progress=report,
+        )
+    write_profile(folder, profile)
+
+
+def _print_plan(settings: Settings, line: "LinearPath", tasks: "list[Task]", model: "AdapterModel") -> int:
+    """Print what a run would do, its memory and its time."""
+    import pandas as pd
+
+    from modeconn.cli.tables import print_table
+    from modeconn.evaluation.plan import plan_evaluation
+
+    num_points = len(settings.t) if settings.t is not None else settings.num_points
+    plan = plan_evaluation(
+        line, model, tasks, num_points=num_points, split=settings.split, settings=settings.encoding()
+    )
+    print_table(pd.DataFrame(plan.items(), columns=["what", "how much"]), title=f"dry run: {line.name}")
+    return 0
+
+
+def _print_result(folder: "RunFolder") -> None:
+    """Print the tables of a finished run."""
+    from modeconn.cli.profile_files import barrier_summary, ends_and_best
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv
+
+    frame: pd.DataFrame = read_csv(folder.folder / "profile.csv")
+    first = frame.iloc[0]
+    print_table(ends_and_best(frame), title=f"{first['split']} split, space={first['space']}, loss in nats")
+    print()
+    print_table(barrier_summary(read_csv(folder.folder / "barriers.csv")))
+    print(f"\nwritten: {folder.folder}")

@@ -1,0 +1,157 @@
+"""The `modeconn` command: finds the verb, runs it, and turns its end into an exit code.
+
+0 done; 1 an error, told on stderr; 2 wrong usage; 130 interrupted; 141 nobody reads the output any more.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from modeconn.errors import ModeconnError
+
+
+class Command(NamedTuple):
+    """A verb: the module with its `Settings` and `run`, imported when it is called, and one line of help."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "demo": Command("modeconn.cli.demo", "train checkpoints on embedded tasks, join them, draw the barrier"),
+    "inspect": Command("modeconn.cli.inspect", "say what an adapter holds"),
+    "train": Command("modeconn.cli.train", "train checkpoints, one task after the other"),
+    "evaluate": Command("modeconn.cli.evaluate", "measure tasks along a path and its barrier"),
+}
+DONE, FAILED, USAGE, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
+
+
+def main(argv: Sequence[str] | None = None, *, commands: Mapping[str, Command] = COMMANDS) -> int:
+    """Runs one command line.
+
+    A command is a module whose docstring is its help, with a dataclass `Settings` (see
+    `modeconn.cli.flags.parse_settings`) and a function `run(settings) -> int | None` that imports what
+    is heavy.
+
+    Args:
+        argv: The arguments after `modeconn`; those of the process if None.
+        commands: The verbs.
+
+    Returns:
+        The exit code: 0 done, 1 an error, 2 wrong usage, 130 interrupted, 141 output no longer read. An
+        error that is not a `ModeconnError` is a defect of modeconn: it shows its traceback, code 1.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments, commands)
+        sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
+    except SystemExit as leaving:  # the parser's: after --help, or for wrong usage
+        return leaving.code if isinstance(leaving.code, int) else DONE
+    except ModeconnError as error:
+        if "--debug" in arguments:
+            _print_traceback()
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted: finished parts are kept; the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _stdout_is_unread():
+            return UNREAD
+        _print_traceback()
+        print("This is a defect of modeconn: please report it with the lines above.", file=sys.stderr)
+        return FAILED
+    return code
+
+
+def _dispatch(arguments: list[str], commands: Mapping[str, Command]) -> int:
+    """Answers what needs no command, or runs one."""
+    verb = arguments[0] if arguments else ""
+    if verb in ("-h", "--help"):
+        print(_help(commands))
+        return DONE
+    if verb == "--version":
+        print(f"modeconn {_version()}")
+        return DONE
+    if verb not in commands:
+        return _refuse(verb, commands)
+    return _run(verb, commands[verb], arguments[1:])
+
+
+def _run(verb: str, command: Command, arguments: list[str]) -> int:
+    """Imports a command, parses its settings and runs it."""
+    from modeconn.cli.flags import parse_settings
+
+    module = importlib.import_module(command.module)
+    settings = parse_settings(
+        module.Settings,
+        arguments,
+        prog=f"modeconn {verb}",
+        description=(module.__doc__ or command.summary).strip(),
+    )
+    return module.run(settings) or DONE
+
+
+def _refuse(verb: str, commands: Mapping[str, Command]) -> int:
+    """Says what is wrong with a command line that names no command."""
+    from modeconn.cli.usage import unknown
+
+    if not verb:
+        problem = "no command"
+    elif verb.startswith("-"):
+        problem = f"{verb} before the command; flags come after it"
+    else:
+        problem = unknown("command", verb, commands)
+    print(f"modeconn: error: {problem}\n  commands: {', '.join(commands)}\n  help: modeconn --help", file=sys.stderr)
+    return USAGE
+
+
+def _help(commands: Mapping[str, Command]) -> str:
+    """The text of `modeconn --help`."""
+    width = max(len(verb) for verb in commands)
+    lines = [f"  {verb:<{width}}  {command.summary}" for verb, command in commands.items()]
+    return "\n".join(
+        [
+            "usage: modeconn COMMAND [flags]",
+            "",
+            "What lies between two fine-tuned checkpoints of one base model.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "modeconn COMMAND --help lists the flags of a command; modeconn --version says which modeconn this is.",
+        ]
+    )
+
+
+def _version() -> str:
+    """The version of modeconn."""
+    from modeconn import __version__
+
+    return __version__
+
+
+def _print_traceback() -> None:
+    """Prints the traceback of the current exception to stderr."""
+    import traceback
+
+    traceback.print_exc()
+
+
+def _stdout_is_unread() -> bool:
+    """Whether the reader of stdout has gone; if so, what is left to write goes nowhere, quietly."""
+    import select
+
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    events = poll.poll(0)
+    if not events or not events[0][1] & (select.POLLERR | select.POLLHUP):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

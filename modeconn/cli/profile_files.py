@@ -1,0 +1,77 @@
+"""What an evaluation leaves in its run folder: tables, and figures with their tables beside them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from modeconn.evaluation.profile import Profile
+    from modeconn.runs import RunFolder
+
+
+def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Write profile.csv, examples.parquet, barriers.csv and the profile's figures.
+
+    Args:
+        run: The run folder, opened.
+        profile: What was measured.
+        mean_of: Path -> the tasks whose mean the figures show; all tasks by default.
+    """
+    from modeconn.plotting import paper_style, plot_profiles, save_figure
+
+    run.record(checks=dict(profile.checks))
+    run.write_csv(profile.frame, "profile.csv")
+    run.write_parquet(profile.examples, "examples.parquet")
+    run.write_csv(both_barriers(profile), "barriers.csv")
+    with run.replacing("figures") as folder, paper_style():
+        folder.mkdir()
+        figure = plot_profiles(profile.frame, metric=("loss", "score"), mean_of=mean_of)
+        save_figure(figure, folder / "profile", table=profile.frame)
+
+
+def both_barriers(profile: "Profile") -> pd.DataFrame:
+    """The barriers of loss and of error, one table."""
+    return pd.concat([profile.barriers("loss"), profile.barriers("score")], ignore_index=True)
+
+
+def barrier_summary(barriers: pd.DataFrame) -> pd.DataFrame:
+    """The barrier table as it is printed: one row for each path and task, the chord and the mean side by side."""
+    loss = barriers[barriers["metric"] == "loss"]
+    wide = loss.pivot_table(
+        index=["path", "space", "task"], columns="baseline", values=["barrier", "t_at_max"], sort=False
+    )
+    error = barriers[(barriers["metric"] == "score") & (barriers["baseline"] == "chord")]
+    table = pd.DataFrame(
+        {
+            "loss barrier (chord)": wide["barrier", "chord"],
+            "at t": wide["t_at_max", "chord"],
+            "loss barrier (mean)": wide["barrier", "mean"],
+            "error barrier (chord)": error.set_index(["path", "space", "task"])["barrier"],
+        }
+    )
+    return table.reset_index()
+
+
+def ends_and_best(frame: pd.DataFrame) -> pd.DataFrame:
+    """Loss and score at both ends and at the position of the lowest mean loss, one row for each path and task."""
+    rows = []
+    for path, group in frame.groupby("path", sort=False):
+        mean = group.groupby("t")["loss"].mean()
+        best = float(mean.idxmin())  # type: ignore[arg-type]
+        for task, own in group.groupby("task", sort=False):
+            at = own.set_index("t")
+            rows.append(
+                {
+                    "path": path,
+                    "task": task,
+                    "loss t=0": at.loc[0.0, "loss"],
+                    "loss t=1": at.loc[1.0, "loss"],
+                    "best t": best,
+                    "loss there": at.loc[best, "loss"],
+                    f"{own['metric'].iloc[0]} t=0": at.loc[0.0, "score"],
+                    f"{own['metric'].iloc[0]} t=1": at.loc[1.0, "score"],
+                    f"{own['metric'].iloc[0]} there": at.loc[best, "score"],
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,45 @@
+"""Train an adapter on tasks in sequence and keep a checkpoint after each.
+
+Writes a PEFT folder after-1-..., after-2-... for every task, and scores.csv: every task's score after each.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from modeconn.continual.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(TrainSettings):
+    """What to train and how."""
+
+    base_model: str = field(metadata={"help": "folder or hub id of the base"})
+    tasks: tuple[str, ...] = field(metadata={"help": "task folders, files or hub ids, in training order"})
+    output_dir: Path
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def run(settings: Settings) -> int:
+    """Train and print the score matrix; a finished run is shown again."""
+    from modeconn.cli.progress import progress
+    from modeconn.cli.tables import print_table
+    from modeconn.continual.trainer import train
+    from modeconn.tasks.task import Task
+
+    own = {field.name: getattr(settings, field.name) for field in fields(TrainSettings)}
+    with progress(quiet=settings.quiet) as report:
+        trained = train(
+            settings.output_dir,
+            settings.base_model,
+            [Task.load(task) for task in settings.tasks],
+            settings=TrainSettings(**own),
+            overwrite=settings.overwrite,
+            progress=report,
+        )
+    matrix = trained.scores.pivot_table(index="after_task", columns=["task", "metric"], values="score", sort=False)
+    matrix.columns = [f"{task} {metric}" for task, metric in matrix.columns]
+    print_table(matrix.reset_index(), title="score matrix (row 0: before training; loss in nats per scored token)")
+    for checkpoint in trained.checkpoints:
+        print(f"checkpoint: {checkpoint}")
+    return 0

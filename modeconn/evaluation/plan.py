@@ -1,0 +1,64 @@
+"""What an evaluation would cost, from a probe of a few batches."""
+
+import time
+from collections.abc import Sequence
+
+from modeconn.evaluation.gate import sample_batches
+from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.encoded import EncodedTask
+from modeconn.models.placing import placed
+from modeconn.paths.path import Path
+from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.task import Task
+
+_PROBED_ROWS = 48
+
+
+def plan_evaluation(
+    path: Path,
+    model: AdapterModel,
+    tasks: Sequence[Task],
+    *,
+    num_points: int,
+    split: str = "test",
+    settings: EncodingSettings | None = None,
+) -> dict[str, str]:
+    """What `evaluate_path` would do, with the same arguments.
+
+    Returns:
+        Quantity -> value with its unit, in words.
+
+    Raises:
+        ModeconnError: For everything that would stop the evaluation before its first point.
+    """
+    encoded = [model.encode(task, split, settings) for task in tasks]
+    tokens = sum(_num_tokens(one) for one in encoded)
+    weights = sum(weight.numel() * weight.element_size() for weight in model.module.parameters())
+    seconds = _seconds_per_token(path, model, encoded) * tokens * num_points
+    return {
+        "points": str(num_points),
+        "examples": str(sum(one.num_examples for one in encoded)),
+        "rows a point": str(sum(len(one.rows.rows) for one in encoded)),
+        "batches a point": str(sum(len(one.batches) for one in encoded)),
+        "tokens a point, padding included": str(tokens),
+        "cut prompts": str(sum(one.rows.num_truncated for one in encoded)),
+        "memory of the weights": f"{weights / 2**20:.0f} MiB",
+        "time": f"about {seconds:.0f} s on {model.device}",
+    }
+
+
+def _num_tokens(encoded: EncodedTask) -> int:
+    """Tokens of all batches, padding included."""
+    return sum(batch.inputs["input_ids"].numel() for batch in encoded.batches)
+
+
+def _seconds_per_token(path: Path, model: AdapterModel, encoded: Sequence[EncodedTask]) -> float:
+    """The time that a few batches take at the middle of the path, the second time."""
+    samples = [sample_batches(one, _PROBED_ROWS) for one in encoded]
+    with placed(model.module, path(0.5)):
+        for _ in range(2):
+            began = time.perf_counter()
+            for sample in samples:
+                model.score_rows(model.module, sample)
+            seconds = time.perf_counter() - began
+    return seconds / sum(_num_tokens(sample) for sample in samples)  # type: ignore[possibly-undefined]
