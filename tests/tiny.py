@@ -95,6 +95,7 @@ def make_adapter(folder: Path, base: Path, family: str, *, seed: int, **settings
     model: Any = FAMILIES[family]().from_pretrained(base, dtype=torch.float32)
     model.name_or_path = str(base)
     defaults = dict(r=4, lora_alpha=8, target_modules=TARGETS[family], task_type=TASK_TYPES[family])
+    defaults |= {"fan_in_fan_out": True} if family == "gpt2" else {}
     config = LoraConfig(**(defaults | settings), init_lora_weights=False)
     peft_model = get_peft_model(model, config)
     for name, parameter in peft_model.named_parameters():

@@ -1,9 +1,11 @@
 """A checkpoint as a point: what it adds to the base model's parameters and what it puts in their place."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 
 from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.layout import Layout
-from modeconn.adapters.lora import PREFIX, combined_config, is_plain, lora_tensors, parse_lora
+from modeconn.adapters.lora import PREFIX, combined_config, lora_tensors, parse_lora
 from modeconn.adapters.reading import read_adapter_files
 from modeconn.adapters.update import Update
 from modeconn.adapters.writing import write_adapter
@@ -110,13 +112,20 @@ class Adapter:
         Raises:
             AdapterError: If the point is a difference, or the folder cannot be written.
         """
-        if self.saved and self.weight_sum != 1.0:
+        if self.saved and not math.isclose(self.weight_sum, 1.0):
             raise AdapterError(
                 f"cannot save {self.name} as an adapter",
                 expected="a combination whose coefficients sum to 1, because it holds saved modules"
                 f" ({listed(self.saved)})",
                 got=f"coefficients that sum to {self.weight_sum:g}",
                 remedy="add the difference to a checkpoint first",
+            )
+        if not self.updates:
+            raise AdapterError(
+                f"cannot save {self.name} as an adapter",
+                expected="a point with an update",
+                got="a combination in which every update cancels",
+                remedy="the base model itself is that point",
             )
         copies = {
             f"{PREFIX}{name.removesuffix('.weight')}.base_layer.weight": value
@@ -127,7 +136,7 @@ class Adapter:
     @cached_property
     def tensors(self) -> Mapping[str, torch.Tensor]:
         """The point's tensors under PEFT's names, float32."""
-        return lora_tensors(self.updates, self.saved)
+        return lora_tensors(self.updates, self.saved, self.config)
 
     @cached_property
     def layout(self) -> Layout:
@@ -141,7 +150,8 @@ class Adapter:
 
     def with_vector(self, vector: torch.Tensor, *, name: str = "point") -> "Adapter":
         """An adapter of the same layout and scaling whose tensors are those of `vector`, `[P]`."""
-        return Adapter.from_tensors(self.layout.unpack(vector), self.config, name=name, provenance=self.provenance)
+        fields = {"name": name, "provenance": self.provenance, "weight_sum": self.weight_sum}
+        return Adapter.from_tensors(self.layout.unpack(vector), self.config, **fields)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -150,14 +160,9 @@ class Adapter:
         for name, shape in self.layout.shapes:
             digest.update(f"{name} {shape}".encode())
             digest.update(self.tensors[name].contiguous().numpy().tobytes())
-        scalings = {name: [part.scaling for part in update.parts] for name, update in sorted(self.updates.items())}
+        scalings = {name: self.config.scaling(name.removesuffix(".weight")) for name in sorted(self.updates)}
         digest.update(repr(scalings).encode())
         return digest.hexdigest()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether this is one checkpoint with its own factors, not a combination."""
-        return all(is_plain(update) for update in self.updates.values())
 
     @property
     def is_zero(self) -> bool:
@@ -225,7 +230,7 @@ def combine(coefficients: list[float], points: list[Adapter], *, name: str | Non
         if combined.parts:
             updates[parameter] = combined
     first = points[0]
-    saved = {key: sum(c * p.saved[key] for c, p in pairs) for key in first.saved} if pairs else {}
+    saved = {key: sum(c * p.saved[key] for c, p in zip(coefficients, points, strict=True)) for key in first.saved}
     config = first.config
     if updates:
         config = replace(config, raw=combined_config(config, updates))
@@ -253,8 +258,7 @@ def _check_same_base(points: list[Adapter]) -> None:
 
 def _check_same_shapes(points: list[Adapter]) -> None:
     """Raise if a parameter has different shapes in two points, or saved modules are not in all of them."""
-    first = points[0]
-    for other in points[1:]:
+    for first, other in combinations(points, 2):
         differences = [
             f"{name} {list(first.updates[name].shape)} and {list(other.updates[name].shape)}"
             for name in first.updates.keys() & other.updates.keys()

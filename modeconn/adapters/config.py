@@ -1,7 +1,8 @@
 """What an adapter_config.json says, checked: nothing that changes the update is overlooked."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -43,6 +44,46 @@ _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 _DEFAULTS: Mapping[str, Any] = MappingProxyType({"bias": "none"})
 
 
+def _is_number(value: object) -> bool:
+    """Whether a value is a finite number other than zero."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value != 0
+
+
+def _is_rank(value: object) -> bool:
+    """Whether a value is a rank."""
+    return isinstance(value, int) and _is_number(value) and value > 0
+
+
+def _is_pattern(value: object, fits: Callable[[object], bool]) -> bool:
+    """Whether a value maps regular expressions to values that fit."""
+    if value is None:
+        return True
+    try:
+        return isinstance(value, dict) and all(re.compile(key) and fits(one) for key, one in value.items())
+    except re.error:
+        return False
+
+
+def _is_list_of_names(value: object) -> bool:
+    """Whether a value is a list of strings, or none."""
+    return value is None or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
+
+
+# The keys whose values are read, with what they must be.
+_FITS: Mapping[str, Callable[[object], bool]] = MappingProxyType(
+    {
+        "r": _is_rank,
+        "lora_alpha": _is_number,
+        "rank_pattern": lambda value: _is_pattern(value, _is_rank),
+        "alpha_pattern": lambda value: _is_pattern(value, _is_number),
+        "modules_to_save": _is_list_of_names,
+        "base_model_name_or_path": lambda value: value is None or isinstance(value, str),
+        "task_type": lambda value: value is None or isinstance(value, str),
+        "use_rslora": lambda value: value is None or isinstance(value, bool),
+    }
+)
+
+
 @dataclass(frozen=True)
 class AdapterConfig:
     """The settings of one adapter.
@@ -60,8 +101,8 @@ class AdapterConfig:
         """Check a config as PEFT writes it.
 
         Raises:
-            AdapterError: If the kind is not LoRA, or if a key that changes the update has another value than its
-                default; the message names the keys.
+            AdapterError: If the kind is not LoRA, a value is not of the kind that PEFT writes, or a key that
+                changes the update has another value than its default; the message names the keys.
         """
         kind = raw.get("peft_type")
         if str(kind).upper() != "LORA":
@@ -72,8 +113,22 @@ class AdapterConfig:
                 remedy="convert it to LoRA, or leave it out",
             )
         config = cls(MappingProxyType(dict(raw)), origin)
+        config._refuse_malformed()
         config._refuse_unsupported()
         return config
+
+    def _refuse_malformed(self) -> None:
+        """Raise if a value that is read is not of the kind that PEFT writes."""
+        malformed = [
+            f"{key}={self.raw[key]!r}" for key, fits in _FITS.items() if key in self.raw and not fits(self.raw[key])
+        ]
+        if malformed:
+            raise AdapterError(
+                f"{self.origin} has settings that cannot be read",
+                expected="values as PEFT writes them: ranks above 0, finite scalings, lists of module names",
+                got=listed(malformed),
+                remedy="use the adapter_config.json that PEFT's save_pretrained wrote",
+            )
 
     def _refuse_unsupported(self) -> None:
         """Raise unless every key outside the known ones has its default or an empty value."""

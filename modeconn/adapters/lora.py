@@ -107,25 +107,19 @@ def _check_complete(
         )
 
 
-def lora_tensors(updates: Mapping[str, Update], saved: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors of a LoRA file: raw factors of plain points, concatenated ones of combinations."""
+def lora_tensors(
+    updates: Mapping[str, Update], saved: Mapping[str, torch.Tensor], config: AdapterConfig
+) -> dict[str, torch.Tensor]:
+    """The tensors of a LoRA file, one pair of factors a module, in units of the config's scaling."""
     tensors = {PREFIX + name: value for name, value in saved.items()}
     for parameter, update in updates.items():
-        module = PREFIX + parameter.removesuffix(".weight")
-        if is_plain(update):
-            up, down = update.parts[0].up, update.parts[0].down
-        else:
-            up, down = update.factors()
+        module = parameter.removesuffix(".weight")
+        up, down = update.factors(unit=config.scaling(module))
         if update.lookup:
-            tensors[module + _TABLE_DOWN], tensors[module + _TABLE_UP] = up.T, down.T
+            tensors[PREFIX + module + _TABLE_DOWN], tensors[PREFIX + module + _TABLE_UP] = up.T, down.T
         else:
-            tensors[module + _DOWN], tensors[module + _UP] = down, up
+            tensors[PREFIX + module + _DOWN], tensors[PREFIX + module + _UP] = down, up
     return tensors
-
-
-def is_plain(update: Update) -> bool:
-    """Whether an update is one checkpoint's own, with coefficient 1."""
-    return update.coefficients == (1.0,)
 
 
 def combined_config(first: AdapterConfig, updates: Mapping[str, Update]) -> dict[str, Any]:

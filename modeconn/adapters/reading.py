@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
 PROVENANCE_FILE = "modeconn.json"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # not ../name, which is a path
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,11 @@ def read_adapter_files(source: str | Path, *, revision: str | None = None) -> Ad
     config = _read_json(folder / CONFIG_FILE, _config_remedy(folder))
     provenance_file = folder / PROVENANCE_FILE
     provenance = _read_json(provenance_file, "remove the file") if provenance_file.exists() else {}
-    tensors = _read_tensors(folder)
-    _check_tensors(tensors, folder)
-    return AdapterFiles(folder, config, {name: value.float() for name, value in tensors.items()}, provenance)
+    raw = _read_tensors(folder)
+    _check_kinds(raw, folder)
+    tensors = {name: value.detach().float() for name, value in raw.items()}
+    _check_values(tensors, folder)
+    return AdapterFiles(folder, config, tensors, provenance)
 
 
 def locate(source: str | Path, *, revision: str | None = None) -> Path:
@@ -74,13 +77,11 @@ def locate(source: str | Path, *, revision: str | None = None) -> Path:
 def _fetch(hub_id: str, revision: str | None) -> Path:
     """The snapshot folder of a hub id."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     patterns = [CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE]
-    try:
+    with suppress(LocalEntryNotFoundError, HFValidationError, OSError):
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
-        pass
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub client raises many kinds; all mean that the adapter is not to be had
@@ -103,7 +104,7 @@ def _read_json(file: Path, remedy: str) -> dict[str, Any]:
     """A JSON object from a file."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # not text, not JSON, or nested without end
         got = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
         raise AdapterError(f"cannot read {file}", expected="a JSON object", got=got, remedy=remedy) from error
     if not isinstance(value, dict):
@@ -146,14 +147,14 @@ def _unreadable(folder: Path, error: Exception) -> AdapterError:
     )
 
 
-def _check_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Raise if a value is no tensor, or a tensor is empty, of integers, or not finite."""
-    odd = [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
-    odd += [
-        f"{name} ({value.dtype})"
-        for name, value in tensors.items()
-        if isinstance(value, torch.Tensor) and not value.is_floating_point()
-    ]
+def _check_kinds(values: Mapping[Any, Any], folder: Path) -> None:
+    """Raise unless all are named dense tensors of floating point numbers; a pickle may hold anything else."""
+    odd = []
+    for name, value in values.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            odd.append(f"{name} ({type(value).__name__})")
+        elif not value.is_floating_point() or value.layout != torch.strided:
+            odd.append(f"{name} ({value.dtype}, {value.layout})")
     if odd:
         raise AdapterError(
             f"the adapter in {folder} holds values that are not weights",
@@ -161,6 +162,10 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
             got=listed(odd),
             remedy="save the adapter again with PEFT's save_pretrained",
         )
+
+
+def _check_values(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Raise if a tensor is empty or not finite in float32."""
     empty = [name for name, value in tensors.items() if value.numel() == 0]
     if empty:
         raise AdapterError(

@@ -79,15 +79,21 @@ class Update:
         """True for an embedding table."""
         return self.parts[0].lookup
 
-    def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def factors(self, *, unit: float = 1.0, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
         """One exact pair by concatenation, `[B_0 B_1] [c_0 s_0 A_0 ; c_1 s_1 A_1]`.
+
+        Args:
+            unit: What `up @ down` is to be multiplied by to give the update; with a part's own scaling, its
+                factors come back bit for bit.
+            dtype: In what the product with the coefficients is rounded.
 
         Returns:
             `up` of shape `[rows, R]` and `down` of shape `[R, columns]`, R the sum of the ranks.
         """
-        up = torch.cat([part.up for part in self.parts], dim=1)  # [rows, R]
+        up = torch.cat([part.up.to(dtype) for part in self.parts], dim=1)  # [rows, R]
         scaled = [
-            part.down * (weight * part.scaling) for weight, part in zip(self.coefficients, self.parts, strict=True)
+            part.down.to(dtype) * (weight * part.scaling / unit)
+            for weight, part in zip(self.coefficients, self.parts, strict=True)
         ]
         return up, torch.cat(scaled, dim=0)  # [rows, R], [R, columns]
 
@@ -101,6 +107,7 @@ class Update:
 
         `<U D, V E> = tr((U^T V)(E D^T))`: the cost is that of r x r matrices.
         """
-        up, down = (factor.double() for factor in self.factors())
-        other_up, other_down = (factor.double() for factor in other.factors())
+        # Scaled in float64 as well: two near points cancel, and what float32 rounds away is then all that is left.
+        up, down = self.factors(dtype=torch.float64)
+        other_up, other_down = other.factors(dtype=torch.float64)
         return float(((up.T @ other_up) * (down @ other_down.T)).sum())

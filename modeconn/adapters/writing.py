@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from modeconn.adapters.reading import CONFIG_FILE, PROVENANCE_FILE, WEIGHTS_FILE
+from modeconn.adapters.reading import CONFIG_FILE, PICKLE_FILE, PROVENANCE_FILE, WEIGHTS_FILE
 from modeconn.errors import AdapterError
+
+# What an adapter folder may hold to be replaced: a training folder with checkpoints in it is not one.
+_OWN_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE, "README.md"})
 
 
 def write_adapter(
@@ -22,7 +26,7 @@ def write_adapter(
     """Write an adapter folder; it appears by rename, so that nothing half-written stays.
 
     Args:
-        folder: Where; it may not exist, or be empty, or hold an adapter, which is replaced.
+        folder: Where; it may not exist, or be empty, or hold an adapter and nothing else, which is replaced.
         tensors: PEFT's names -> tensors.
         config: The content of adapter_config.json.
         provenance: What modeconn notes beside it; nothing is written if empty.
@@ -33,7 +37,7 @@ def write_adapter(
     if folder.exists() and not _is_replaceable(folder):
         raise AdapterError(
             f"cannot save an adapter to {folder}",
-            expected="a new or empty folder, or one that holds an adapter",
+            expected="a new or empty folder, or one that holds an adapter and nothing else",
             got="a file" if folder.is_file() else "a folder with other files",
             remedy="give another folder",
         )
@@ -50,22 +54,33 @@ def write_adapter(
             _write_json(new / CONFIG_FILE, config)
             if provenance:
                 _write_json(new / PROVENANCE_FILE, provenance)
-            if folder.exists():
-                folder.rename(Path(temporary) / "old")
-            new.rename(folder)
-    except OSError as error:
+            _put(new, folder, old=Path(temporary) / "old")
+    except (OSError, SafetensorError) as error:
         raise AdapterError(
             f"cannot save an adapter to {folder}",
             expected="a folder that can be written",
-            got=f"{type(error).__name__}: {error.strerror or error}",
+            got=f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}",
             remedy="give a folder on a disk with space and write permission",
         ) from error
     return folder
 
 
 def _is_replaceable(folder: Path) -> bool:
-    """Whether a folder is empty or an adapter's."""
-    return folder.is_dir() and (not any(folder.iterdir()) or (folder / CONFIG_FILE).exists())
+    """Whether a folder is empty or an adapter's and nothing else's."""
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= _OWN_FILES
+
+
+def _put(new: Path, folder: Path, *, old: Path) -> None:
+    """Rename a folder into place; one in the way is set aside first, and put back when the rename fails."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
 
 
 def _write_json(file: Path, value: Mapping[str, Any]) -> None:

@@ -76,7 +76,7 @@ def _evaluate(settings: Settings, folder: "RunFolder", trained: "TrainRun", task
     from modeconn.evaluation.store import RunPointStore
     from modeconn.models.adapter_model import AdapterModel
     from modeconn.paths.line import LinearPath
-    from modeconn.plotting import paper_style, plot_score_matrix, save_figure
+    from modeconn.plotting import plot_score_matrix, save_figure
 
     points = [Adapter.from_pretrained(checkpoint) for checkpoint in trained.checkpoints]
     lines = [LinearPath(start, end) for start, end in pairwise(points)]
@@ -89,12 +89,18 @@ def _evaluate(settings: Settings, folder: "RunFolder", trained: "TrainRun", task
                 for line in lines
             ]
         )
-    mean_of = {line.name: [tasks[i].name, tasks[i + 1].name] for i, line in enumerate(lines)}
-    write_profile(folder, profile, mean_of=mean_of)
+    write_profile(folder, profile, mean_of=_old_and_new(trained))
     scores = trained.scores.query("metric == 'accuracy'")
-    with folder.replacing("score-matrix") as figures, paper_style():
+    with folder.replacing("score-matrix") as figures:
         figures.mkdir()
         save_figure(plot_score_matrix(scores, metric="accuracy"), figures / "score-matrix", table=scores)
+
+
+def _old_and_new(trained: "TrainRun") -> dict[str, list[str]]:
+    """Line -> the task that its start was trained on last, and the one of its end."""
+    names = [checkpoint.name for checkpoint in trained.checkpoints]
+    pairs = zip(pairwise(names), pairwise(TASKS), strict=True)
+    return {f"{start} -> {end}": [old, new] for (start, end), (old, new) in pairs}
 
 
 def _print_result(folder: "RunFolder", trained: "TrainRun") -> None:
@@ -107,7 +113,8 @@ def _print_result(folder: "RunFolder", trained: "TrainRun") -> None:
     matrix.columns = [f"{task} {metric}" for task, metric in matrix.columns]
     print_table(matrix.reset_index(), title="score matrix (row 0: before training; loss in nats per scored token)")
     print()
-    print_table(ends_and_best(read_csv(folder.folder / "profile.csv")), title="lines in weights space, test split")
+    ends = ends_and_best(read_csv(folder.folder / "profile.csv"), mean_of=_old_and_new(trained))
+    print_table(ends, title="lines in weights space, test split; best t: lowest mean loss of old and new task")
     print()
     print_table(barrier_summary(read_csv(folder.folder / "barriers.csv")), title="barriers")
     print(f"\nfigures: {folder.folder / 'figures' / 'profile.png'}")

@@ -67,11 +67,26 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Evaluate a line and write its run folder; a finished one is shown again."""
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.paths.line import LinearPath
     from modeconn.runs import RunFolder
+    from modeconn.tasks.task import Task
 
-    folder = RunFolder.open(settings.output_dir, command="evaluate", settings=settings, overwrite=settings.overwrite)
+    ends = [Adapter.from_pretrained(end, name=name) for end, name in _named(settings.start, settings.end)]
+    tasks = [Task.load(task) for task in settings.tasks]
+    folder = RunFolder.open(
+        settings.output_dir,
+        command="evaluate",
+        settings=settings,
+        hashes={
+            **{f"adapter {end.name}": end.fingerprint for end in ends},
+            **{f"task {task.name}": task.fingerprint for task in tasks},
+        },
+        overwrite=settings.overwrite,
+    )
+    line = LinearPath(*ends, space=settings.space)
     if not folder.finished:
-        line, tasks, model = _load(settings)
+        model = _model(settings, ends)
         if settings.dry_run:
             return _print_plan(settings, line, tasks, model)
         with folder:
@@ -83,20 +98,13 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _load(settings: Settings) -> "tuple[LinearPath, list[Task], AdapterModel]":
-    """The line, the tasks and the model; everything that can be wrong with them is found here."""
-    from modeconn.adapters.adapter import Adapter
+def _model(settings: Settings, ends: "list[Adapter]") -> "AdapterModel":
+    """The base model, checked against both ends."""
     from modeconn.models.adapter_model import AdapterModel
-    from modeconn.paths.line import LinearPath
-    from modeconn.tasks.task import Task
 
-    ends = [Adapter.from_pretrained(end, name=name) for end, name in _named(settings.start, settings.end)]
-    line = LinearPath(*ends, space=settings.space)
-    tasks = [Task.load(task) for task in settings.tasks]
-    model = AdapterModel.from_pretrained(
+    return AdapterModel.from_pretrained(
         settings.base_model, adapters=ends, labels=settings.labels, device=settings.device, dtype=settings.dtype
     )
-    return line, tasks, model
 
 
 def _named(start: str, end: str) -> list[tuple[str, str]]:
@@ -118,16 +126,7 @@ def _evaluate(
     from modeconn.evaluation.evaluate import evaluate_path
     from modeconn.evaluation.store import RunPointStore
 
-    ends: list[Adapter] = [line.start, line.end]
-    folder.record(
-        device=str(model.device),
-        dtype=settings.dtype,
-        hashes={
-            "base model": model.fingerprint,
-            **{f"adapter {end.name}": end.fingerprint for end in ends},
-            **{f"task {task.name}": task.fingerprint for task in tasks},
-        },
-    )
+    folder.record(device=str(model.device), dtype=settings.dtype, hashes={"base model": model.fingerprint})
     with progress(quiet=settings.quiet) as report:
         profile = evaluate_path(
             line,

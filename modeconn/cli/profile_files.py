@@ -18,13 +18,13 @@ def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str,
         profile: What was measured.
         mean_of: Path -> the tasks whose mean the figures show; all tasks by default.
     """
-    from modeconn.plotting import paper_style, plot_profiles, save_figure
+    from modeconn.plotting import plot_profiles, save_figure
 
     run.record(checks=dict(profile.checks))
     run.write_csv(profile.frame, "profile.csv")
     run.write_parquet(profile.examples, "examples.parquet")
     run.write_csv(both_barriers(profile), "barriers.csv")
-    with run.replacing("figures") as folder, paper_style():
+    with run.replacing("figures") as folder:
         folder.mkdir()
         figure = plot_profiles(profile.frame, metric=("loss", "score"), mean_of=mean_of)
         save_figure(figure, folder / "profile", table=profile.frame)
@@ -53,11 +53,17 @@ def barrier_summary(barriers: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def ends_and_best(frame: pd.DataFrame) -> pd.DataFrame:
-    """Loss and score at both ends and at the position of the lowest mean loss, one row for each path and task."""
+def ends_and_best(frame: pd.DataFrame, *, mean_of: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
+    """Loss and score at both ends and at the position of the lowest mean loss, one row for each path and task.
+
+    Args:
+        frame: The profile's table.
+        mean_of: Path -> the tasks in the mean; all by default.
+    """
     rows = []
     for path, group in frame.groupby("path", sort=False):
-        mean = group.groupby("t")["loss"].mean()
+        counted = (mean_of or {}).get(str(path), list(group["task"].unique()))
+        mean = group[group["task"].isin(counted)].groupby("t")["loss"].mean()
         best = float(mean.idxmin())  # type: ignore[arg-type]
         for task, own in group.groupby("task", sort=False):
             at = own.set_index("t")

@@ -18,7 +18,7 @@ from modeconn.errors import EvaluationError, ModelError
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
 from modeconn.models.family import score_batch
-from modeconn.models.loading import without_renaming_warnings
+from modeconn.models.loading import quiet_peft
 from modeconn.runs import RunFolder, read_csv
 from modeconn.tasks.batching import shuffled_batches
 from modeconn.tasks.encoding import EncodingSettings
@@ -148,7 +148,7 @@ class _Sequence:
         )
         twin: Any = self.model.twin()
         try:
-            with without_renaming_warnings():
+            with quiet_peft():
                 return get_peft_model(twin, config)
         except ValueError as error:
             linear = {name.rpartition(".")[2] for name, m in twin.named_modules() if hasattr(m, "weight")}

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ from modeconn.models.loading import (
     load_base,
     load_tokenizer,
     longest_input,
-    without_renaming_warnings,
+    quiet_peft,
 )
 from modeconn.models.placing import check_fits, placed
 from modeconn.tasks.batching import token_budget_batches
@@ -80,24 +81,26 @@ class AdapterModel:
         named = [adapter.config.task_type for adapter in adapters if adapter.config.task_type]
         task_type = task_type or (named[0] if named else guess_task_type(source))
         model_labels = head_labels(adapters, labels)
-        module = load_base(
+        load = partial(
+            load_base,
             source,
             task_type=task_type,
-            dtype=as_dtype(dtype),
             num_labels=head_size(adapters) or (len(model_labels) if model_labels else None),
             saved=[name for adapter in adapters for name in adapter.saved] if adapters else None,
         )
+        module = load(dtype=as_dtype(dtype))
+        # Float16 has lost digits that the hash is made from.
+        hashed = load(dtype=torch.bfloat16) if as_dtype(dtype) == torch.float16 else module
         if not model_labels:
             model_labels = base_labels(getattr(module.config, "id2label", None))
         tokenizer = load_tokenizer(source)
-        if getattr(module.config, "pad_token_id", None) is None:
-            module.config.pad_token_id = _pad_id(tokenizer)  # type: ignore[union-attr]
+        _set_padding(module.config, tokenizer)
         model = cls(
             module.to(device),
             tokenizer,
             family_of(task_type, model_labels),
             str(source),
-            base_fingerprint(module),
+            base_fingerprint(hashed),
         )
         for adapter in adapters:
             model.check(adapter)
@@ -131,8 +134,8 @@ class AdapterModel:
 
     @property
     def pad_id(self) -> int:
-        """The token that fills batches."""
-        return _pad_id(self.tokenizer)
+        """The token that fills batches: the config's, by which some models find the end of a text."""
+        return int(self.module.config.pad_token_id)  # type: ignore[union-attr, arg-type]
 
     def encode(self, task: Task, split: str = "test", settings: EncodingSettings | None = None) -> EncodedTask:
         """Tokenise a split once and put it into batches that serve every point.
@@ -158,7 +161,7 @@ class AdapterModel:
         batches = tuple(family.collate([encoded.rows[i] for i in group], self.pad_id) for group in groups)
         allowed = None
         if isinstance(family, Classifier) and settings.mask_labels and task.labels:
-            allowed = tuple(family.labels.index(label) for label in task.labels)
+            allowed = tuple(family.labels.index(label) for label in task.labels if label in family.labels)
         return EncodedTask(
             task.name, split, task.metric, encoded, batches, tuple(i for group in groups for i in group), allowed,
             settings,
@@ -211,7 +214,7 @@ class AdapterModel:
         """
         from peft import PeftModel
 
-        with TemporaryDirectory() as temporary, without_renaming_warnings():
+        with TemporaryDirectory() as temporary, quiet_peft():
             folder = point.source or point.save_pretrained(Path(temporary) / "adapter")
             peft_model = PeftModel.from_pretrained(self.twin(), str(folder))
             yield peft_model.base_model.model.eval()  # type: ignore[union-attr]
@@ -236,8 +239,8 @@ def _named_base(adapters: Sequence[Adapter]) -> str:
     return names[0]
 
 
-def _pad_id(tokenizer: Any) -> int:  # noqa: ANN401
-    """A token to pad with; what it is does not matter, because padding is masked."""
-    if tokenizer.pad_token_id is not None:
-        return tokenizer.pad_token_id
-    return tokenizer.eos_token_id or 0
+def _set_padding(config: Any, tokenizer: Any) -> None:  # noqa: ANN401
+    """Give a config without a padding token the tokenizer's, or its end-of-sequence token: padding is masked."""
+    if getattr(config, "pad_token_id", None) is None or config.pad_token_id < 0:  # -1 stands for none in old Llamas
+        pad = tokenizer.pad_token_id
+        config.pad_token_id = pad if pad is not None else tokenizer.eos_token_id or 0

@@ -167,10 +167,12 @@ def score_batch(
         allowed: Classes that may be answered, or None for all.
 
     Returns:
-        The negative log-likelihood of each row's targets in nats, `[B]` float32, and whether all of them are the
-        likeliest, `[B]` bool.
+        The negative log-likelihood of each row's targets in nats, `[B]` float32 (float64 for a float64 model), and
+        whether all of them are the likeliest, `[B]` bool.
     """
-    logits = family.logits(model, batch).float()  # [B, A, C]
+    logits = family.logits(model, batch)  # [B, A, C]
+    if logits.dtype != torch.float64:
+        logits = logits.float()
     if allowed is not None:
         barred = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
         barred[allowed] = False

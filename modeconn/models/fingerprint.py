@@ -1,4 +1,4 @@
-"""A short name for a base model's weights, the same in every dtype and on every device."""
+"""A short name for a base model's weights, the same in float64, float32 and bf16 and on every device."""
 
 import hashlib
 
@@ -11,9 +11,10 @@ _SAMPLE = 256
 def base_fingerprint(model: nn.Module) -> str:
     """A hash of names, shapes and evenly spread values of the backbone's parameters.
 
-    The values are rounded to bf16 first, so that a float32 model and its bf16 copy have one fingerprint. Heads are
-    left out: a base has many. At most 256 values of each tensor are read, so that it takes no time with 7B
-    parameters; two models that differ elsewhere only, have the same fingerprint.
+    The values are rounded to bf16 first, so that a float32 model and its bf16 copy have one fingerprint (a float16
+    copy has another: hash the weights before they become float16). Heads are left out: a base has many. At most 256
+    values of each tensor are read, so that it takes no time with 7B parameters; two models that differ elsewhere
+    only, have the same fingerprint.
 
     Args:
         model: A model of transformers (its `base_model` is hashed), or any module.

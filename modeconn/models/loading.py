@@ -109,9 +109,16 @@ def longest_input(model: nn.Module, tokenizer: Any) -> int:  # noqa: ANN401
     config: Any = model.config
     for key in ("max_position_embeddings", "n_positions"):
         if getattr(config, key, None) and not config.is_encoder_decoder:
-            return int(getattr(config, key))
+            return int(getattr(config, key)) - _first_position(model)
     limit = getattr(tokenizer, "model_max_length", None)
     return int(limit) if limit and limit < 1_000_000 else _MAX_LENGTH
+
+
+def _first_position(model: nn.Module) -> int:
+    """The place of a text's first token in the table of positions: RoBERTa and its kin leave out the padding's."""
+    tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
+    padding = getattr(tables[0], "padding_idx", None) if tables else None
+    return 0 if padding is None else padding + 1
 
 
 def _from_local_first(loader: Callable[..., Any], source: str | Path, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -151,8 +158,9 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 @contextmanager
-def without_renaming_warnings() -> Iterator[None]:
-    """Silence what transformers says to PEFT about a property that it renamed; users can do nothing about it."""
+def quiet_peft() -> Iterator[None]:
+    """Silence two remarks of PEFT that users can do nothing about: a renamed property, and GPT-2's stored order."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to")
         yield

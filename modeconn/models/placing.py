@@ -73,12 +73,14 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
 
 
 def _check_copies(parameters: dict[str, nn.Parameter], point: Adapter, base_name: str) -> None:
-    """Raise if a base weight that was saved with the adapter is not the base's."""
+    """Raise if a base weight that was saved with the adapter is not the base's.
+
+    Both are rounded to bf16 first, as for fingerprints: the adapter may have been trained in another dtype.
+    """
     differing = []
     for name, copy in point.base_copies.items():
         weight = parameters[name]
-        same = weight.shape == copy.shape and torch.equal(weight.detach().cpu(), copy.to(weight.dtype))
-        if not same:
+        if weight.shape != copy.shape or not torch.equal(weight.detach().cpu().bfloat16(), copy.bfloat16()):
             differing.append(f"{name} {list(copy.shape)} for {list(weight.shape)}")
     if differing:
         raise ModelError(
@@ -123,14 +125,15 @@ def _shape_in(model: nn.Module, name: str, update: Update) -> tuple[int, ...]:
 
 
 def _side_branch(update: Update, device: torch.device) -> Any:  # noqa: ANN401
-    """A forward hook that adds `up(down(x))`, computed in float32."""
+    """A forward hook that adds `up(down(x))`, computed in float32; the sum is rounded once, as in PEFT."""
     up, down = (factor.to(device) for factor in update.factors())
 
-    def hook(_module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         if update.lookup:
             branch = functional.embedding(inputs[0], up) @ down
+            branch = branch * getattr(module, "embed_scale", 1.0)  # Gemma's tables scale what they look up
         else:
             branch = functional.linear(functional.linear(inputs[0].float(), down), up)
-        return output + branch.to(output.dtype)
+        return (output + branch).to(output.dtype)  # bf16 + float32 is float32
 
     return hook

@@ -35,10 +35,9 @@ class Path(ABC):
             )
         self.points, self.space = tuple(points), space
         self.name = name or f"{self.points[0].name} -> {self.points[-1].name}"
+        combine([1 / len(self.points)] * len(self.points), list(self.points))  # fails early, costs nothing
         if space == "factors":
             self._matrix = _stack_vectors(self.points)  # [K, P]
-        else:
-            combine([1 / len(self.points)] * len(self.points), list(self.points))  # fails early, costs nothing
 
     @abstractmethod
     def coefficients(self, t: torch.Tensor) -> torch.Tensor:
@@ -114,11 +113,8 @@ def _stack_vectors(points: Sequence[Adapter]) -> torch.Tensor:
     first = points[0]
     for other in points[1:]:
         first.layout.check(other.layout, other.name)
-        differing = [
-            name
-            for name, update in first.updates.items()
-            if update.parts[0].scaling != other.updates[name].parts[0].scaling
-        ]
+        modules = [name.removesuffix(".weight") for name in first.updates]
+        differing = [name for name in modules if first.config.scaling(name) != other.config.scaling(name)]
         if differing:
             raise PathError(
                 f"{first.name} and {other.name} scale their factors differently",

@@ -79,7 +79,8 @@ def encode_continuations(
     The answer begins at the first token in which the text with the answer and the prompt alone differ. Where the
     tokenizer merges the end of the prompt with the start of the answer, the merged token is scored, and the
     context ends before it; blanks that end a prompt are read as the answer's. So every row is the
-    tokenizer's own tokenisation of the text.
+    tokenizer's own tokenisation of the text. All choices of an example begin at one token, the earliest that any
+    of them needs: likelihoods given different contexts could not be compared.
 
     Raises:
         TaskError: If an answer has no tokens, no context, or does not fit into `max_length`.
@@ -94,14 +95,13 @@ def encode_continuations(
         for example, options in zip(examples, choices, strict=True)
         for choice in options
     ]
-    pieces = iter(_tokenize(tokenizer, texts))
-    pairs = [
-        [_split_at(prompt, next(pieces)) for _ in options] for prompt, options in zip(prompts, choices, strict=True)
-    ]
-    return _fit(
-        [[(context, targets + eos) for context, targets in options] for options in pairs],
-        answers, prefix, (), max_length, f"{task.name}/{split}",
-    )  # fmt: skip
+    tokens = iter(_tokenize(tokenizer, texts))
+    pairs = []
+    for prompt, options in zip(prompts, choices, strict=True):
+        pieces = [next(tokens) for _ in options]
+        start = min(_num_shared(prompt, piece) for piece in pieces)
+        pairs.append([(piece[:start], piece[start:]) for piece in pieces])
+    return _fit(pairs, answers, prefix, (), max_length, f"{task.name}/{split}", ending=eos)
 
 
 def encode_sources(
@@ -118,8 +118,8 @@ def encode_sources(
     choices, answers = _choices(task, examples, settings)
     prompts = _tokenize(tokenizer, [example.prompt for example in examples])
     targets = iter(_tokenize(tokenizer, [choice.strip() for options in choices for choice in options]))
-    pairs = [[(p, next(targets) + eos) for _ in options] for p, options in zip(prompts, choices, strict=True)]
-    return _fit(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", targets_apart=True)
+    pairs = [[(p, next(targets)) for _ in options] for p, options in zip(prompts, choices, strict=True)]
+    return _fit(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", ending=eos, targets_apart=True)
 
 
 def encode_texts(
@@ -185,12 +185,10 @@ def _joined(prompt: str, answer: str, separator: str) -> str:
     return prompt + answer if blank else prompt + separator + answer
 
 
-def _split_at(prompt: tuple[int, ...], text: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Context and answer: the text up to and from the first token that is not the prompt's."""
-    same = 0
-    while same < min(len(prompt), len(text)) and prompt[same] == text[same]:
-        same += 1
-    return text[:same], text[same:]
+def _num_shared(prompt: tuple[int, ...], text: tuple[int, ...]) -> int:
+    """The number of tokens at the start in which a text and its prompt alone agree."""
+    pairs = zip(prompt, text, strict=False)
+    return next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(prompt), len(text)))
 
 
 def _eos(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -206,6 +204,7 @@ def _fit(
     max_length: int,
     where: str,
     *,
+    ending: tuple[int, ...] = (),
     targets_apart: bool = False,
 ) -> EncodedRows:
     """Rows that fit: a prompt that is too long loses its middle, since questions stand at either end.
@@ -215,7 +214,7 @@ def _fit(
     rows, num_truncated = [], 0
     fixed = len(prefix) + len(suffix)
     for example, options in enumerate(pairs):
-        longest = max(len(targets) for _, targets in options)
+        longest = max(len(targets) for _, targets in options) + len(ending)
         room = max_length - fixed - (0 if targets_apart else longest)
         _check_room(options, room, longest if targets_apart else 0, max_length, f"{where} example {example}")
         cut = any(len(context) > room for context, _ in options)
@@ -225,7 +224,7 @@ def _fit(
             whole = prefix + kept + suffix
             if not whole:
                 raise _no_context(f"{where} example {example}")
-            rows.append(Row(whole, targets, example, choice))
+            rows.append(Row(whole, targets + ending, example, choice))
     return EncodedRows(tuple(rows), tuple(answers), num_truncated)
 
 
