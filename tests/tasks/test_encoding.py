@@ -3,39 +3,39 @@
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny import make_tokenizer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from modeconn.errors import TaskError
 from modeconn.tasks import Task
 from modeconn.tasks.encoding import EncodingSettings, encode_continuations, encode_sources
 
-TEXTS = ["the cat sat on the mat", "is the answer yes or no", "undo the knot", "Answer: yes", "Answer: no"] * 20
+LETTERS = "AacdehimnorstuwyzbĠĊ:.Ã©▁"
+
+
+def bpe(words):
+    """A model that writes each word as one token, joined letter by letter; earlier words win."""
+    merges = dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word)))
+    pieces = ["<s>", "</s>", "<unk>", *LETTERS, *dict.fromkeys(left + right for left, right in merges)]
+    return models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=list(merges), unk_token="<unk>")
 
 
 def byte_level():
     """As GPT-2's: no special tokens around a text; a blank belongs to the word after it."""
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = Tokenizer(bpe(["Ġundo", "the", "Ġcat", "Ġyes", "yes", "Ġno", "no", "Answer"]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=330, initial_alphabet=alphabet, special_tokens=["<eos>"], show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXTS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
 
 
-def metaspace(model, trainer_class, *, split, **trainer):
-    """As SentencePiece's: a text begins with <s>, a word with a mark; unsplit, pieces reach over blanks."""
+def metaspace(model, *, split):
+    """As SentencePiece's: a text begins with <s>, a word with a mark; unsplit, tokens reach over blanks."""
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(split=split)
     tokenizer.decoder = decoders.Metaspace(split=split)
-    special = ["<s>", "</s>", "<unk>"]
-    tokenizer.train_from_iterator(TEXTS, trainer_class(special_tokens=special, show_progress=False, **trainer))
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
@@ -44,12 +44,15 @@ def metaspace(model, trainer_class, *, split, **trainer):
 def tokenizer_of(kind):
     if kind == "byte-level":
         return byte_level()
-    if kind == "unigram":
-        return metaspace(models.Unigram(), trainers.UnigramTrainer, split=True, vocab_size=60, unk_token="<unk>")
     if kind == "words":
         return make_tokenizer("llama")
-    model = models.BPE(unk_token="<unk>")
-    return metaspace(model, trainers.BpeTrainer, split=kind == "metaspace", vocab_size=150)
+    if kind == "unigram":
+        words = ["<s>", "</s>", "<unk>", *LETTERS, "▁the", "▁cat", "▁Answer:", "▁yes", "▁un", "▁undo", "do"]
+        scores = [(word, -10.0 + len(word)) for word in words]
+        return metaspace(models.Unigram(scores, unk_id=2, byte_fallback=False), split=True)
+    if kind == "metaspace":
+        return metaspace(bpe(["▁Answer:", "▁the", "▁cat", "▁yes", "▁undo"]), split=True)
+    return metaspace(bpe(["▁the▁cat▁sat", "▁Answer", "▁cat", ":▁yes"]), split=False)
 
 
 KINDS = ["byte-level", "metaspace", "unsplit", "unigram", "words"]
@@ -76,8 +79,8 @@ BOUNDARIES = [
     ("metaspace", "Answer:", "yes", ["<s>", "▁Answer:"], ["▁yes"]),
     ("metaspace", "Answer: ", "yes", ["<s>", "▁Answer:"], ["▁yes"]),
     ("unsplit", "Answer:", "yes", ["<s>", "▁Answer"], [":▁yes"]),
-    ("unsplit", "is the answer", "yes", ["<s>"], ["▁is▁the▁answer▁yes"]),
-    ("unigram", "is the answer", "yes", ["<s>", "▁", "i", "s", "▁", "t", "h", "e", "▁answer"], ["▁", "y", "e", "s"]),
+    ("unsplit", "the cat", "sat", ["<s>"], ["▁the▁cat▁sat"]),
+    ("unigram", "Answer:", "yes", ["<s>", "▁Answer:"], ["▁yes"]),
     ("words", "the answer :", "yes", ["<s>", "the", "answer", ":"], ["yes"]),
 ]
 
@@ -87,8 +90,16 @@ def test_the_answer_begins_at_the_tokenizers_own_boundary(kind, prompt, answer, 
     assert pieces(kind, prompt, answer) == [context, targets]
 
 
-def test_a_word_that_the_answer_completes_is_scored_whole():
-    assert pieces("byte-level", "the un", "do", separator="") == [["the"], ["Ġundo"]]
+COMPLETED = [
+    ("byte-level", ["the"], ["Ġundo"]),
+    ("metaspace", ["<s>", "▁the"], ["▁undo"]),
+    ("unigram", ["<s>", "▁the"], ["▁undo"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "context", "targets"), COMPLETED)
+def test_a_word_that_the_answer_completes_is_scored_whole(kind, context, targets):
+    assert pieces(kind, "the un", "do", separator="") == [context, targets]
 
 
 def test_the_separator_is_a_setting():
@@ -99,30 +110,29 @@ def test_a_blank_of_the_text_counts_before_the_separator():
     assert pieces("byte-level", "Answer: ", "no", separator="\n") == [["Answer", ":"], ["Ġno"]]
 
 
-WORDS = st.sampled_from(["the", "cat", "Answer:", "yes", " ", "un", "do", "\n", "zebra", "é", ":", "mat."])
+WORDS = st.sampled_from(["the", "cat", "Answer:", "yes", " ", "un", "do", ":", "mat."])
 SENTENCES = st.lists(WORDS, min_size=1, max_size=6).map("".join).filter(str.strip)
 
 
-@given(kind=st.sampled_from(KINDS), prompt=SENTENCES, answer=SENTENCES, separator=st.sampled_from(["", " ", "\n"]))
+@given(kind=st.sampled_from(KINDS[:-1]), prompt=SENTENCES, answer=SENTENCES, separator=st.sampled_from(["", " "]))
 @settings(max_examples=150, deadline=None)
 def test_a_row_is_the_tokenizers_own_tokenisation_of_the_text(kind, prompt, answer, separator):
     bare = prompt[-1].isspace() or answer[0].isspace()
     text = prompt + ("" if bare else separator) + answer
     tokenizer = tokenizer_of(kind)
-    if tokenizer(text)["input_ids"][:1] == tokenizer(prompt.rstrip())["input_ids"][:1]:
-        (row,) = encode(kind, prompt, answer, separator=separator).rows
-        assert list(row.context + row.targets) == tokenizer(text)["input_ids"]
+    assume(tokenizer(text)["input_ids"][0] == tokenizer(prompt.rstrip())["input_ids"][0])  # else there is no context
+    (row,) = encode(kind, prompt, answer, separator=separator).rows
+    assert list(row.context + row.targets) == tokenizer(text)["input_ids"]
 
 
 @given(prompt=SENTENCES, answer=SENTENCES)
 @settings(max_examples=100, deadline=None)
 def test_no_letter_of_the_answer_is_read_as_context(prompt, answer):
     tokenizer = tokenizer_of("byte-level")
-    if tokenizer(f"{prompt} {answer}")["input_ids"][0] == tokenizer(prompt.rstrip())["input_ids"][0]:
-        (row,) = encode("byte-level", prompt, answer).rows
-        context, targets = tokenizer.decode(row.context), tokenizer.decode(row.targets)
-        assert prompt.startswith(context)
-        assert targets.endswith(answer)
+    assume(tokenizer(f"{prompt} {answer}")["input_ids"][0] == tokenizer(prompt.rstrip())["input_ids"][0])
+    (row,) = encode("byte-level", prompt, answer).rows
+    assert prompt.startswith(tokenizer.decode(row.context))
+    assert tokenizer.decode(row.targets).endswith(answer)
 
 
 def test_a_merge_with_the_whole_prompt_leaves_no_context_where_no_special_token_begins_the_text():
@@ -155,11 +165,11 @@ def test_training_takes_the_answers_row_only():
 
 
 def test_all_choices_of_an_example_have_one_context():
-    """The colon merges with "yes" but not with "zebra": likelihoods given different contexts cannot be compared."""
-    rows = encode("unsplit", "Answer:", "yes", labels=("yes", "zebra")).rows
+    """The colon merges with "yes" but not with "cat": likelihoods given different contexts cannot be compared."""
+    rows = encode("unsplit", "Answer:", "yes", labels=("yes", "cat")).rows
     tokens = [tokenizer_of("unsplit").convert_ids_to_tokens(list(row.targets)) for row in rows]
     assert rows[0].context == rows[1].context
-    assert [words[0] for words in tokens] == [":▁yes", ":"]
+    assert tokens == [[":▁yes"], [":", "▁cat"]]
 
 
 def test_rows_keep_the_order_of_the_examples():

@@ -1,0 +1,212 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from evaluation_tasks import make_task
+
+from modeconn.cli.main import main
+from modeconn.runs import read_csv, read_record
+
+
+@pytest.fixture(scope="module")
+def task_folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two tasks as files."""
+    folders = []
+    for number, name in enumerate(["first", "second"]):
+        task = make_task(name, number)
+        folder = tmp_path_factory.mktemp("tasks") / name
+        folder.mkdir()
+        for split, examples in task.splits.items():
+            records = [{"prompt": example.prompt, "answer": example.answer} for example in examples]
+            (folder / f"{split}.json").write_text(json.dumps(records))
+        (folder / "task.json").write_text(json.dumps({"name": name, "labels": task.labels}))
+        folders.append(str(folder))
+    return folders
+
+
+@pytest.fixture
+def line(adapters: Callable[..., Path], task_folders: list[str]) -> list[str]:
+    """The arguments of an evaluation, its output folder left out."""
+    ends = ["--start", str(adapters("llama", 1)), "--end", str(adapters("llama", 2))]
+    return ["evaluate", *ends, "--tasks", *task_folders, "--num-points", "3", "--quiet"]
+
+
+def test_evaluate_leaves_a_complete_run_folder(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([*line, "--output-dir", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "loss barrier (chord)" in printed
+    assert "space=weights" in printed
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    figures = {f"figures/profile.{ending}" for ending in ("pdf", "svg", "png", "csv")}
+    assert files == {"run.json", "profile.csv", "examples.parquet", "barriers.csv"} | figures
+    frame = read_csv(out / "profile.csv")
+    assert len(frame) == 2 * 3
+    assert len(pd.read_parquet(out / "examples.parquet")) == 2 * 3 * 22
+    assert len(read_csv(out / "barriers.csv")) == 2 * 2 * 2
+    record = read_record(out)
+    assert record is not None
+    assert record.status == "finished"
+    assert {"base model", "task first", "task second", "adapter llama-1", "adapter llama-2"} <= record.hashes.keys()
+    assert record.settings["num_points"] == 3
+
+
+def test_a_finished_evaluation_is_shown_not_repeated(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*line, "--output-dir", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    monkeypatch.setattr("modeconn.models.adapter_model.load_base", None)  # calling it would fail
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_an_interrupted_evaluation_goes_on_and_equals_a_straight_one(
+    line: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import modeconn as mc
+
+    evaluate, calls = mc.AdapterModel.evaluate, []
+
+    def interrupted(self: mc.AdapterModel, *args: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mc.AdapterModel, "evaluate", interrupted)
+    assert main([*line, "--output-dir", str(tmp_path / "halted")]) == 130
+    assert not (tmp_path / "halted" / "profile.csv").exists()
+    assert main([*line, "--output-dir", str(tmp_path / "halted")]) == 0
+    assert len(calls) == 2 + 2  # the first point was kept
+    assert main([*line, "--output-dir", str(tmp_path / "straight")]) == 0
+    for name in ("profile.csv", "barriers.csv", "figures/profile.svg"):
+        assert (tmp_path / "halted" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+
+
+def test_a_dry_run_writes_nothing(line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*line, "--output-dir", str(tmp_path / "out"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "examples" in printed
+    assert "MiB" in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_positions_and_space_can_be_given(line: list[str], tmp_path: Path) -> None:
+    chosen = ["--t", "0", "0.1", "1", "--space", "factors", "--output-dir", str(tmp_path / "out")]
+    assert main([*line, *chosen]) == 0
+    frame = read_csv(tmp_path / "out" / "profile.csv")
+    assert sorted(frame["t"].unique()) == [0, 0.1, 1]
+    assert set(frame["space"]) == {"factors"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--num-points", "1"], "too few points on the path"),
+        (["--t", "0", "0.5", "0.5", "1"], "not increasing"),
+        (["--split", "eval"], "has no split 'eval'"),
+        (["--base-model", "no/such-base"], "cannot load the base model"),
+        (["--start", "no-such-adapter"], "cannot read the adapter"),
+        (["--tasks", "no-such-task"], "no-such-task"),
+    ],
+)
+def test_bad_input_ends_with_1_four_parts_and_nothing_written(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str
+) -> None:
+    out = tmp_path / "out"
+    assert main([*line, "--output-dir", str(out), *extra]) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert all(part in told for part in ("expected: ", "got: ", "remedy: "))
+    assert "Traceback" not in told
+    assert not (out / "profile.csv").exists()
+
+
+def test_an_adapter_of_another_base_is_refused(
+    line: list[str], bases: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line, "--output-dir", str(tmp_path / "out"), "--base-model", str(bases("gpt2"))]) == 1
+    told = capsys.readouterr().err
+    assert "does not fit the base model" in told
+    assert "model.layers.0.self_attn.q_proj.weight" in told
+
+
+def test_another_run_in_the_folder_is_refused(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--output-dir", str(tmp_path / "out")]
+    assert main([*line, *out]) == 0
+    before = (tmp_path / "out" / "profile.csv").read_bytes()
+    assert main([*line, *out, "--num-points", "4"]) == 1
+    told = capsys.readouterr().err
+    assert "holds another run" in told
+    assert "num_points" in told
+    assert (tmp_path / "out" / "profile.csv").read_bytes() == before
+    assert main([*line, *out, "--num-points", "4", "--overwrite"]) == 0
+    assert read_csv(tmp_path / "out" / "profile.csv")["t"].nunique() == 4
+
+
+def test_an_adapter_that_changed_since_makes_another_run(
+    line: list[str], adapters: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = shutil.copytree(adapters("llama", 1), tmp_path / "end")
+    arguments = [*line, "--end", str(moved), "--output-dir", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    shutil.copy(adapters("llama", 2) / "adapter_model.safetensors", moved)
+    assert main(arguments) == 1
+    assert "adapter end" in capsys.readouterr().err
+
+
+def test_inspect_prints_modules_and_warns_of_pairs(
+    adapters: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    llama, other = str(adapters("llama", 1)), str(adapters("bert", 1))
+    assert main(["inspect", llama, other]) == 0
+    captured = capsys.readouterr()
+    assert "model.layers.0.self_attn.q_proj.weight" in captured.out
+    assert "classifier.weight" in captured.out
+    assert "cannot be joined: " in captured.err
+    assert main(["inspect", llama]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_inspect_as_json_gives_the_norms(
+    adapters: Callable[..., Path], bases: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    import modeconn as mc
+
+    folder = adapters("llama", 1)
+    assert main(["inspect", str(folder), "--json", "--base-model", str(bases("llama"))]) == 0
+    content = json.loads(capsys.readouterr().out)
+    update = mc.Adapter.from_pretrained(folder).updates["model.layers.1.self_attn.v_proj.weight"]
+    (row,) = [row for row in content["modules"] if row["parameter"] == "model.layers.1.self_attn.v_proj.weight"]
+    assert row["norm"] == pytest.approx(float(update.dense().norm()), rel=1e-5)
+    assert row["rank"] == 4
+    assert row["relative norm"] > 0
+
+
+def test_train_prints_the_score_matrix_and_evaluate_takes_its_checkpoints(
+    bases: Callable[[str], Path], task_folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "seq"
+    settings = ["--num-train-epochs", "1", "--rank", "2", "--quiet", "--target-modules", "q_proj"]
+    train = ["train", "--base-model", str(bases("llama")), "--tasks", *task_folders, "--output-dir", str(out)]
+    assert main([*train, *settings]) == 0
+    assert "score matrix" in capsys.readouterr().out
+    scores = read_csv(out / "scores.csv")
+    assert list(scores.columns) == ["method", "adapter", "seed", "after_task", "task", "metric", "score"]
+    assert len(scores) == 3 * 2 * 2
+    ends = ["--start", str(out / "after-1-first"), "--end", str(out / "after-2-second")]
+    evaluate = ["evaluate", *ends, "--tasks", *task_folders, "--num-points", "2", "--quiet"]
+    assert main([*evaluate, "--output-dir", str(tmp_path / "line")]) == 0
+    frame = read_csv(tmp_path / "line" / "profile.csv").set_index(["task", "t"])["loss"]
+    losses = scores.query("metric == 'loss'").set_index(["task", "after_task"])["score"]
+    assert frame["second", 1.0] == losses["second", 2]
+    assert frame["first", 0.0] == losses["first", 1]
