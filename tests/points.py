@@ -35,7 +35,9 @@ def make_tensors(
     return tensors
 
 
-def make_point(tensors: Mapping[str, torch.Tensor], *, fields: Mapping[str, Any] | None = None, **settings: Any) -> Adapter:
+def make_point(
+    tensors: Mapping[str, torch.Tensor], *, fields: Mapping[str, Any] | None = None, **settings: Any
+) -> Adapter:
     """An adapter in memory; `settings` go into its config, `fields` into the adapter."""
     return Adapter.from_tensors(tensors, AdapterConfig.parse(make_config(**settings), "the adapter"), **(fields or {}))
 

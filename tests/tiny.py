@@ -1,5 +1,6 @@
 """Tiny random models of four families, their tokenizers and adapters: small enough for every test."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,5 +102,7 @@ def make_adapter(folder: Path, base: Path, family: str, *, seed: int, **settings
     for name, parameter in peft_model.named_parameters():
         if "modules_to_save" in name:
             parameter.data.normal_(std=0.5)
-    peft_model.save_pretrained(str(folder))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Setting `save_embedding_layers` to `True`")
+        peft_model.save_pretrained(str(folder))
     return folder

@@ -5,12 +5,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.layout import Layout
 from modeconn.adapters.lora import PREFIX, combined_config, lora_tensors, parse_lora
@@ -221,8 +221,8 @@ def combine(coefficients: list[float], points: list[Adapter], *, name: str | Non
     pairs = [(c, p) for c, p in zip(coefficients, points, strict=True) if c != 0.0]
     if len(pairs) == 1 and pairs[0][0] == 1.0:
         return pairs[0][1]
-    _check_same_base(points)
-    _check_same_shapes(points)
+    check_same_base(points)
+    check_same_shapes(points)
     updates = {}
     for parameter in sorted({parameter for _, point in pairs for parameter in point.updates}):
         present = [(c, p.updates[parameter]) for c, p in pairs if parameter in p.updates]
@@ -242,38 +242,3 @@ def combine(coefficients: list[float], points: list[Adapter], *, name: str | Non
         name=name or "combination",
         weight_sum=sum(c * p.weight_sum for c, p in pairs),
     )
-
-
-def _check_same_base(points: list[Adapter]) -> None:
-    """Raise if the points were trained on bases whose fingerprints differ."""
-    bases = {p.provenance["base_fingerprint"]: p for p in points if "base_fingerprint" in p.provenance}
-    if len(bases) > 1:
-        raise AdapterError(
-            "the points belong to different base models",
-            expected="checkpoints of one base model",
-            got=listed(f"{p.name} of {p.config.base_model} ({key[:12]})" for key, p in bases.items()),
-            remedy="join checkpoints that were trained from the same base",
-        )
-
-
-def _check_same_shapes(points: list[Adapter]) -> None:
-    """Raise if a parameter has different shapes in two points, or saved modules are not in all of them."""
-    for first, other in combinations(points, 2):
-        differences = [
-            f"{name} {list(first.updates[name].shape)} and {list(other.updates[name].shape)}"
-            for name in first.updates.keys() & other.updates.keys()
-            if first.updates[name].shape != other.updates[name].shape
-        ]
-        differences += [
-            f"{name} {list(first.saved[name].shape)} and {list(other.saved[name].shape)}"
-            for name in first.saved.keys() & other.saved.keys()
-            if first.saved[name].shape != other.saved[name].shape
-        ]
-        differences += [f"{name} saved in one only" for name in first.saved.keys() ^ other.saved.keys()]
-        if differences:
-            raise AdapterError(
-                f"{first.name} and {other.name} cannot be combined",
-                expected="the same shape of every parameter, and the same saved modules",
-                got=listed(differences),
-                remedy="train the adapters on one base with one head over the union of the labels",
-            )

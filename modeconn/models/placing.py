@@ -13,6 +13,9 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.update import Update
 from modeconn.errors import ModelError, listed
 
+_BF16_ROUNDING = 2.0**-8  # relative; twice the largest, as both sides may have been rounded
+_FLOAT16_ROUNDING = 2.0**-24  # absolute, of numbers near 0
+
 
 @contextmanager
 def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
@@ -75,12 +78,15 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
 def _check_copies(parameters: dict[str, nn.Parameter], point: Adapter, base_name: str) -> None:
     """Raise if a base weight that was saved with the adapter is not the base's.
 
-    Both are rounded to bf16 first, as for fingerprints: the adapter may have been trained in another dtype.
+    Rounding apart: the adapter may have been trained in another dtype than the base is in now.
     """
     differing = []
     for name, copy in point.base_copies.items():
         weight = parameters[name]
-        if weight.shape != copy.shape or not torch.equal(weight.detach().cpu().bfloat16(), copy.bfloat16()):
+        same = weight.shape == copy.shape and torch.allclose(
+            weight.detach().cpu().float(), copy, rtol=_BF16_ROUNDING, atol=_FLOAT16_ROUNDING
+        )
+        if not same:
             differing.append(f"{name} {list(copy.shape)} for {list(weight.shape)}")
     if differing:
         raise ModelError(
@@ -108,8 +114,8 @@ def _replace(model: nn.Module, name: str, value: torch.Tensor, undo: ExitStack) 
 
 
 def _folded(module: nn.Module, weight: torch.Tensor, update: Update) -> torch.Tensor:
-    """`W_0 + dW` in the weight's dtype, by one product of the concatenated factors."""
-    up, down = (factor.to(weight.device, weight.dtype) for factor in update.factors())
+    """`W_0 + dW`, computed in the weight's dtype, by one product of the concatenated factors."""
+    up, down = (factor.to(weight.device) for factor in update.factors(dtype=weight.dtype))
     if isinstance(module, Conv1D):  # stored as [in, out]
         up, down = down.T, up.T
     return torch.addmm(weight.detach(), up, down)

@@ -117,15 +117,15 @@ def test_the_norm_is_that_of_the_dense_updates(points, updates):
 
 
 def test_the_distance_of_near_points_survives_the_cancellation(tensors, points, updates):
-    near = {name: value * (1 + 1e-6) for name, value in tensors[0].items()}
+    near = {name: value * (1 + 1e-3) for name, value in tensors[0].items()}
     expected = dense_norm(dense_sum((1, updates[0]), (-1, dense(near))))
-    assert (points[0] - make_point(near)).norm() == pytest.approx(expected, rel=1e-6)
+    assert (points[0] - make_point(near)).norm() == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("shape", [(4, 7), (6, 5)])
 def test_updates_of_different_shapes_are_refused(points, shape):
     other = make_point(make_tensors(3, modules={"layers.1.v": shape}), fields={"name": "third"})
-    with pytest.raises(AdapterError, match=rf"first and third cannot be combined(?s:.*)layers.1.v.weight \[4, 5\] and"):
+    with pytest.raises(AdapterError, match=r"first and third cannot be combined(?s:.*)layers.1.v.weight \[4, 5\] and"):
         points[0] + other
 
 
@@ -153,7 +153,7 @@ def test_points_of_two_bases_are_refused():
     )
     message = r"different base models(?s:.*)first of None \(abababababab\), second of(?s:.*)remedy: join checkpoints"
     with pytest.raises(AdapterError, match=message):
-        0.5 * a + 0.5 * b
+        a - b
 
 
 def test_a_base_that_one_point_does_not_name_is_no_conflict(points):

@@ -85,7 +85,9 @@ def test_a_folder_without_weights(folder):
 def test_an_adapter_saved_before_training_changes_nothing(tmp_path):
     untrained = {name: value * ("lora_A" in name) for name, value in make_tensors(1).items()}
     folder = write_folder(tmp_path / "untrained", untrained)
-    fails(folder, "changes nothing", "not zero", "got: 2 updates, all zero", "remedy: give a trained", "allow_zero=True")
+    fails(
+        folder, "changes nothing", "not zero", "got: 2 updates, all zero", "remedy: give a trained", "allow_zero=True"
+    )
 
 
 def test_an_adapter_saved_before_training_is_read_when_allowed(tmp_path):

@@ -67,7 +67,13 @@ def test_a_convolution():
 
 def test_no_update_at_all():
     heads = {f"{PREFIX}score.weight": torch.ones(3, 5)}
-    fails(heads, "holds no update", "at least one pair", "got: saved modules only: score.weight", modules_to_save=["score"])
+    fails(
+        heads,
+        "holds no update",
+        "at least one pair",
+        "got: saved modules only: score.weight",
+        modules_to_save=["score"],
+    )
 
 
 def test_saved_modules_that_are_promised_but_not_there():
@@ -82,7 +88,11 @@ def test_one_of_the_promised_modules_is_enough():
 
 @pytest.mark.parametrize("kind", ["IA3", "PREFIX_TUNING", "something", None, 3])
 def test_another_kind_of_adapter(kind):
-    parts = "is an adapter of a kind that cannot be read", 'expected: "peft_type": "LORA"', f"got: \"peft_type\": {kind!r}"
+    parts = (
+        "is an adapter of a kind that cannot be read",
+        'expected: "peft_type": "LORA"',
+        f'got: "peft_type": {kind!r}',
+    )
     fails(make_tensors(0), *parts, "remedy: convert it to LoRA", peft_type=kind)
 
 

@@ -65,7 +65,9 @@ def test_a_vector_of_another_shape_is_refused(shape):
 
 def test_tensors_of_another_layout_are_refused_with_every_difference():
     layout = Layout.of({"a": torch.zeros(2), "b": torch.zeros(3)})
-    message = r"the tensors and the first point(?s:.*)expected: 2 tensors(?s:.*)got: a \[4\] instead of \[2\], b missing, c un"
+    message = (
+        r"the tensors and the first point(?s:.*): 2 tensors(?s:.*)got: a \[4\] instead of \[2\], b missing, c unex"
+    )
     with pytest.raises(AdapterError, match=message):
         layout.pack({"a": torch.zeros(4), "c": torch.zeros(3)})
 

@@ -16,7 +16,11 @@ PAIRS = {
     "disjoint-targets": ("llama", {"target_modules": ["q_proj"]}, {"target_modules": ["o_proj"], "r": 2}),
     "embedding-at-one-end": ("llama", {"target_modules": ["q_proj"]}, {"target_modules": ["q_proj", "embed_tokens"]}),
     "output-at-one-end": ("llama", {"target_modules": ["lm_head"]}, {"target_modules": ["q_proj"]}),
-    "scaling-rules": ("llama", {"use_rslora": True, "r": 3}, {"alpha_pattern": {"q_proj": 2}, "rank_pattern": {"v_proj": 3}}),
+    "scaling-rules": (
+        "llama",
+        {"use_rslora": True, "r": 3},
+        {"alpha_pattern": {"q_proj": 2}, "rank_pattern": {"v_proj": 3}},
+    ),
     "saved-output": ("llama", {"modules_to_save": ["lm_head"]}, {"modules_to_save": ["lm_head"], "r": 2}),
     "conv1d": ("gpt2", {"r": 3}, {"target_modules": ["c_attn", "c_fc"]}),
     "head": ("bert", {"r": 3}, {}),
@@ -33,7 +37,8 @@ def merged_by_hand(family, base, folders, coefficients):
         found = [read(model) for model in models]
         names = {name for one in found for name in one}
         return {
-            name: sum(c * one[name] for c, one in zip(coefficients, found, strict=True) if name in one) for name in names
+            name: sum(c * one[name] for c, one in zip(coefficients, found, strict=True) if name in one)
+            for name in names
         }
 
     return merged_logits(family, base, total(updates), total(heads))

@@ -78,7 +78,9 @@ def test_a_folder_with_other_files_is_left_alone(point, tmp_path, other):
     (folder / other).parent.mkdir(exist_ok=True)
     (folder / other).write_text("precious")
     before = contents(tmp_path)
-    fails(point, folder, f"cannot save an adapter to {folder}", "holds an adapter and nothing else", "got: a folder with")
+    fails(
+        point, folder, f"cannot save an adapter to {folder}", "holds an adapter and nothing else", "got: a folder with"
+    )
     assert contents(tmp_path) == before
 
 
@@ -163,4 +165,6 @@ def test_a_difference_without_a_head_is_saved(point, tmp_path):
 
 
 def test_a_point_in_which_all_cancels_is_not_saved(point, tmp_path):
-    fails(point - point, tmp_path / "a", "cannot save combination as an adapter", "every update cancels", "the base model")
+    fails(
+        point - point, tmp_path / "a", "cannot save combination as an adapter", "every update cancels", "the base model"
+    )

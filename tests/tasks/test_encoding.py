@@ -137,7 +137,7 @@ def test_no_letter_of_the_answer_is_read_as_context(prompt, answer):
 
 def test_a_merge_with_the_whole_prompt_leaves_no_context_where_no_special_token_begins_the_text():
     with pytest.raises(TaskError, match="task/test example 0 has no context\n  expected: a prompt, or a tokenizer"):
-        encode("byte-level", "un", "do", separator="")
+        encode("byte-level", "ye", "s", separator="")
 
 
 @pytest.mark.parametrize("kind", ["byte-level", "metaspace"])
@@ -189,6 +189,12 @@ def test_an_encoder_decoder_reads_and_writes_apart():
     tokenizer = make_tokenizer("t5")
     rows = encode_sources(task, "test", tokenizer, max_length=9, settings=EncodingSettings(score_eos=True)).rows
     assert [tokenizer.decode(part) for part in (rows[0].context, rows[0].targets)] == ["the cat </s>", "sat </s>"]
+
+
+def test_an_encoder_decoder_writes_no_blank_before_the_answer():
+    task = Task.from_records("task", {"test": [{"prompt": "the cat", "answer": " yes"}]})
+    (row,) = encode_sources(task, "test", tokenizer_of("byte-level"), max_length=9, settings=EncodingSettings()).rows
+    assert tokenizer_of("byte-level").decode(row.targets) == "yes"
 
 
 @pytest.mark.parametrize("encode_rows", [encode_continuations, encode_sources])

@@ -17,7 +17,7 @@ from modeconn.tasks.encoding import (
     special_tokens,
 )
 
-PROMPT = "question : the cat sat on the mat ? answer :"  # 10 tokens
+PROMPT = "question : the cat sat on the mat ? answer :"  # 11 words
 
 
 def task_of(*answers, prompt=PROMPT, labels=None):
@@ -63,8 +63,9 @@ def test_cut_examples_are_counted_once_whatever_the_number_of_choices():
     assert continuations(task, max_length=8).num_truncated == 2
 
 
-def test_a_row_that_just_fits_is_not_cut():
-    assert continuations(task_of("good"), max_length=12).num_truncated == 0
+@pytest.mark.parametrize(("max_length", "num_truncated"), [(13, 0), (12, 1)])
+def test_a_row_that_just_fits_is_not_cut(max_length, num_truncated):
+    assert continuations(task_of("good"), max_length=max_length).num_truncated == num_truncated
 
 
 def test_room_is_kept_for_the_end_of_sequence():
@@ -87,9 +88,7 @@ def test_an_answer_longer_than_the_model_is_an_error(encode):
 
 def test_an_encoder_decoder_cuts_the_prompt_alone_and_keeps_its_ending_token():
     settings = EncodingSettings(score_eos=True)
-    (row,) = encode_sources(
-        task_of("good bad yes"), "test", make_tokenizer("t5"), max_length=5, settings=settings
-    ).rows
+    (row,) = encode_sources(task_of("good bad yes"), "test", make_tokenizer("t5"), max_length=5, settings=settings).rows
     assert (words(row.context), words(row.targets)) == ("question : answer : </s>", "good bad yes </s>")
 
 
@@ -139,5 +138,5 @@ class Doubling:
 
 
 def test_special_tokens_amid_the_text_are_an_error():
-    with pytest.raises(TaskError, match=r"cannot be told from its text\n.*\n  got: \[5, 1, 6\] with and \[5, 6\] without"):
+    with pytest.raises(TaskError, match=r"told from its text\n.*\n  got: \[5, 1, 6\] with and \[5, 6\] without"):
         special_tokens(Doubling())

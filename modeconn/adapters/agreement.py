@@ -1,0 +1,45 @@
+"""What points must have in common before they are combined."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from modeconn.errors import AdapterError, listed
+
+if TYPE_CHECKING:
+    from modeconn.adapters.adapter import Adapter
+
+
+def check_same_base(points: "Sequence[Adapter]") -> None:
+    """Raise if the points were trained on bases whose fingerprints differ."""
+    bases = {p.provenance["base_fingerprint"]: p for p in points if "base_fingerprint" in p.provenance}
+    if len(bases) > 1:
+        raise AdapterError(
+            "the points belong to different base models",
+            expected="checkpoints of one base model",
+            got=listed(f"{p.name} of {p.config.base_model} ({key[:12]})" for key, p in bases.items()),
+            remedy="join checkpoints that were trained from the same base",
+        )
+
+
+def check_same_shapes(points: "Sequence[Adapter]") -> None:
+    """Raise if a parameter has different shapes in two points, or saved modules are not in all of them."""
+    for first, other in combinations(points, 2):
+        differences = [
+            f"{name} {list(first.updates[name].shape)} and {list(other.updates[name].shape)}"
+            for name in first.updates.keys() & other.updates.keys()
+            if first.updates[name].shape != other.updates[name].shape
+        ]
+        differences += [
+            f"{name} {list(first.saved[name].shape)} and {list(other.saved[name].shape)}"
+            for name in first.saved.keys() & other.saved.keys()
+            if first.saved[name].shape != other.saved[name].shape
+        ]
+        differences += [f"{name} saved in one only" for name in first.saved.keys() ^ other.saved.keys()]
+        if differences:
+            raise AdapterError(
+                f"{first.name} and {other.name} cannot be combined",
+                expected="the same shape of every parameter, and the same saved modules",
+                got=listed(differences),
+                remedy="train the adapters on one base with one head over the union of the labels",
+            )
