@@ -161,11 +161,16 @@ def _print_result(folder: "RunFolder") -> None:
     """Print the tables of a finished run."""
     from modeconn.cli.profile_files import barrier_summary, ends_and_best
     from modeconn.cli.tables import print_table
-    from modeconn.runs import read_csv
+    from modeconn.runs import read_csv, read_record
 
     frame: pd.DataFrame = read_csv(folder.folder / "profile.csv")
     first = frame.iloc[0]
     print_table(ends_and_best(frame), title=f"{first['split']} split, space={first['space']}, loss in nats")
     print()
     print_table(barrier_summary(read_csv(folder.folder / "barriers.csv")))
+    record = read_record(folder.folder)
+    for checks in (record.facts.get("checks", {}) if record else {}).values():
+        for task, count in checks["truncated_examples"].items():
+            if count:
+                print(f"note: {count} prompts of {task} were cut in the middle to fit (--max-length)")
     print(f"\nwritten: {folder.folder}")

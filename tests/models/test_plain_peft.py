@@ -100,6 +100,7 @@ def test_a_checkpoint_is_read_from_its_own_folder(adapters, loaded, tmp_path):
     model, other = loaded("llama")
     folder = shutil.copytree(adapters("llama", seed=2), tmp_path / "adapter")
     point = mc.Adapter.from_pretrained(folder)
+    (folder / "adapter_model.safetensors").unlink()  # what was read may still be mapped
     shutil.copy(other.source / "adapter_model.safetensors", folder)
     encoded = model.encode(task_for("llama"))
     (sums,) = model.evaluate(other, [encoded])
