@@ -20,7 +20,30 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-WORDS = "the a cat dog sat ran on mat big red is was good bad yes no maybe question answer : ? .".split()
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "sat",
+    "ran",
+    "on",
+    "mat",
+    "big",
+    "red",
+    "is",
+    "was",
+    "good",
+    "bad",
+    "yes",
+    "no",
+    "maybe",
+    "question",
+    "answer",
+    ":",
+    "?",
+    ".",
+]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 VOCABULARY = {word: number for number, word in enumerate(SPECIAL + WORDS)}
 TARGETS = {
@@ -47,7 +70,7 @@ def make_tokenizer(family: str) -> PreTrainedTokenizerFast:
 
 
 def _llama(**overrides: Any) -> LlamaForCausalLM:
-    config = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    config = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     return LlamaForCausalLM(LlamaConfig(vocab_size=len(VOCABULARY), **_ids(), **(config | overrides)))
 
 
@@ -58,12 +81,18 @@ def _gpt2(**overrides: Any) -> GPT2LMHeadModel:
 
 
 def _bert(**overrides: Any) -> BertForSequenceClassification:
-    config = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_labels=3)
+    config = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_labels": 3,
+    }
     return BertForSequenceClassification(BertConfig(vocab_size=len(VOCABULARY), **_ids(), **(config | overrides)))
 
 
 def _t5(**overrides: Any) -> T5ForConditionalGeneration:
-    config = dict(d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0)
+    config = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
     return T5ForConditionalGeneration(T5Config(vocab_size=len(VOCABULARY), **_ids(), **(config | overrides)))
 
 
@@ -95,7 +124,7 @@ def make_adapter(folder: Path, base: Path, family: str, *, seed: int, **settings
     torch.manual_seed(seed)
     model: Any = FAMILIES[family]().from_pretrained(base, dtype=torch.float32)
     model.name_or_path = str(base)
-    defaults = dict(r=4, lora_alpha=8, target_modules=TARGETS[family], task_type=TASK_TYPES[family])
+    defaults = {"r": 4, "lora_alpha": 8, "target_modules": TARGETS[family], "task_type": TASK_TYPES[family]}
     defaults |= {"fan_in_fan_out": True} if family == "gpt2" else {}
     config = LoraConfig(**(defaults | settings), init_lora_weights=False)
     peft_model = get_peft_model(model, config)

@@ -34,7 +34,7 @@ source and the rest from the second:
 
 AdamW (betas 0.9 and 0.95, weight decay {weight_decay} on matrices, gradient norm at most 1), learning rate
 {learning_rate:g} after a warm-up over {warmup_percent:.0f} % of the steps, then a cosine to a tenth; matrix products in
-{products}. Training took {minutes:.0f} minutes on {threads} thread(s) of a CPU that did other work as well.
+{products}. Training took {minutes:.0f} minutes of processor time with {threads} thread(s).
 
 ## What it can do
 

@@ -54,7 +54,8 @@ def read_adapter_files(source: str | Path, *, revision: str | None = None) -> Ad
     provenance = _read_json(provenance_file, "remove the file") if provenance_file.exists() else {}
     raw = _read_tensors(folder)
     _check_kinds(raw, folder)
-    tensors = {name: value.detach().float() for name, value in raw.items()}
+    # Copies: the file is mapped, and may change or vanish while the adapter is in use.
+    tensors = {name: value.detach().to(torch.float32, copy=True) for name, value in raw.items()}
     _check_values(tensors, folder)
     return AdapterFiles(folder, config, tensors, provenance)
 

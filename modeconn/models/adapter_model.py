@@ -193,8 +193,14 @@ class AdapterModel:
             `[R]` float64 losses in nats and `[R]` floats in {0, 1}, in the order of the split's rows; NaN for rows
             that no batch holds.
         """
-        allowed = None if encoded.allowed is None else torch.tensor(encoded.allowed, device=self.device)
-        scored = [score_batch(self.family, module, batch.to(self.device), allowed) for batch in encoded.batches]
+        allowed, choices = (
+            None if tokens is None else torch.tensor(tokens, device=self.device)
+            for tokens in (encoded.allowed, encoded.rows.label_tokens)
+        )
+        scored = [
+            score_batch(self.family, module, batch.to(self.device), allowed=allowed, choices=choices)
+            for batch in encoded.batches
+        ]
         order = np.asarray(encoded.order)
         loss, correct = (np.full(len(encoded.rows.rows), np.nan) for _ in range(2))
         loss[order] = torch.cat([pair[0] for pair in scored]).double().cpu().numpy()

@@ -82,8 +82,9 @@ class ExampleSums:
 def reduce_rows(encoded: EncodedTask, loss: np.ndarray, correct: np.ndarray) -> ExampleSums:
     """Rows to examples: the right choice's loss; its score is whether it is the likeliest choice.
 
-    Free answers (one row an example) score 1 where every token is the likeliest, which is what greedy decoding
-    would write. Of equally likely choices the first counts.
+    Where an example has one row, its score is the row's: for free answers 1 where every token is the likeliest, which
+    is what greedy decoding would write; for labels of one token 1 where the right one is the likeliest label. Of
+    equally likely choices the first counts.
 
     Args:
         encoded: The split.

@@ -156,7 +156,12 @@ class Classifier:
 
 
 def score_batch(
-    family: Family, model: torch.nn.Module, batch: Batch, allowed: torch.Tensor | None = None
+    family: Family,
+    model: torch.nn.Module,
+    batch: Batch,
+    *,
+    allowed: torch.Tensor | None = None,
+    choices: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Per-row sums of one batch.
 
@@ -164,7 +169,8 @@ def score_batch(
         family: How the model is called.
         model: The model, with a point in place.
         batch: Rows on the model's device.
-        allowed: Classes that may be answered, or None for all.
+        allowed: Classes that may be answered, or None for all; the others get no probability.
+        choices: Tokens that may be the answer, or None for all; the loss is that of the whole vocabulary.
 
     Returns:
         The negative log-likelihood of each row's targets in nats, `[B]` float32 (float64 for a float64 model), and
@@ -180,7 +186,8 @@ def score_batch(
     loss = functional.cross_entropy(
         logits.transpose(1, 2), batch.targets, ignore_index=IGNORED, reduction="none"
     )  # [B, A]
-    right = (logits.argmax(-1) == batch.targets) | (batch.targets == IGNORED)
+    likeliest = logits.argmax(-1) if choices is None else choices[logits[..., choices].argmax(-1)]  # [B, A]
+    right = (likeliest == batch.targets) | (batch.targets == IGNORED)
     return loss.sum(1), right.all(1)
 
 

@@ -1,7 +1,7 @@
 """Examples as token rows: where the answer begins, what is cut, which rows belong to one question."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from modeconn.errors import TaskError, listed
@@ -38,6 +38,17 @@ class EncodingSettings:
     mask_labels: bool = False
     separator: str = " "
 
+    def __post_init__(self) -> None:
+        for name in ("token_budget", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise TaskError(
+                    f"{name} cannot be used to encode a task",
+                    expected="a number of tokens, 1 or more",
+                    got=repr(value),
+                    remedy=f"give --{name.replace('_', '-')} a positive value",
+                )
+
 
 @dataclass(frozen=True)
 class Row:
@@ -64,11 +75,30 @@ class EncodedRows:
         rows: One row an example, or one a label and example.
         answers: The right choice of every example, 0 for free answers.
         num_truncated: Examples of which a part of the prompt was cut.
+        label_tokens: The token of every label, where each label is one token: then one pass over the prompt tells the
+            likelihood of all, and `rows` has one row an example. Otherwise None.
     """
 
     rows: tuple[Row, ...]
     answers: tuple[int, ...]
     num_truncated: int
+    label_tokens: tuple[int, ...] | None = None
+
+    def in_one_pass(self) -> "EncodedRows":
+        """The same rows, one an example where every label is one token after the same context."""
+        num_choices = len(self.rows) // len(self.answers)
+        labels = self.rows[:num_choices]
+        tokens = tuple(row.targets[0] for row in labels)
+        groups = [self.rows[i : i + num_choices] for i in range(0, len(self.rows), num_choices)]
+        alike = num_choices > 1 and all(
+            tuple(row.targets for row in group) == tuple((token,) for token in tokens)
+            and len({row.context for row in group}) == 1
+            for group in groups
+        )
+        if not alike:
+            return self
+        right = tuple(group[answer] for group, answer in zip(groups, self.answers, strict=True))
+        return replace(self, rows=right, label_tokens=tokens)
 
 
 def encode_continuations(
@@ -225,7 +255,7 @@ def _fit(
             if not whole:
                 raise _no_context(f"{where} example {example}")
             rows.append(Row(whole, targets + ending, example, choice))
-    return EncodedRows(tuple(rows), tuple(answers), num_truncated)
+    return EncodedRows(tuple(rows), tuple(answers), num_truncated).in_one_pass()
 
 
 def _without_middle(tokens: tuple[int, ...], room: int) -> tuple[int, ...]:

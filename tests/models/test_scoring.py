@@ -105,15 +105,16 @@ def test_exact_match_is_whether_generate_writes_the_answer(family, loaded, peft_
     assert 5 <= sum(matches) <= 15
 
 
+@pytest.mark.parametrize("choices", [CHOICES, WORDS[:7]], ids=["longer labels", "labels of one token"])
 @pytest.mark.parametrize("family", WRITERS)
-def test_multiple_choice_takes_the_likeliest_answer(family, loaded, peft_model):
+def test_multiple_choice_takes_the_likeliest_answer(family, choices, loaded, peft_model):
     model, point = loaded(family)
-    reference, task = peft_model(family, torch.float64), random_task(labels=CHOICES, num_examples=12)
+    reference, task = peft_model(family, torch.float64), random_task(labels=choices, num_examples=24)
     (sums,) = model.evaluate(point, [model.encode(task)])
     table = np.array(
-        [[log_likelihood(family, reference, model.tokenizer, e.prompt, c) for c in CHOICES] for e in task.split("test")]
+        [[log_likelihood(family, reference, model.tokenizer, e.prompt, c) for c in choices] for e in task.split("test")]
     )
-    right = np.array([CHOICES.index(example.answer) for example in task.split("test")])
+    right = np.array([choices.index(example.answer) for example in task.split("test")])
     assert sums.score.tolist() == (table.argmax(1) == right).tolist()
     assert 0 < sums.score.sum() < len(right)
     np.testing.assert_allclose(sums.loss_sum, -table[range(len(right)), right], rtol=1e-10, atol=1e-10)

@@ -154,9 +154,23 @@ def test_a_tokenizer_without_an_end_of_sequence_adds_none():
 
 
 def test_a_task_with_labels_gets_a_row_a_label_in_their_order():
-    encoded = encode("words", "the answer :", "yes", labels=("no", "yes", "maybe"))
+    encoded = encode("words", "the answer :", "yes", labels=("no no", "yes", "maybe"))
     spelled = [tokenizer_of("words").decode(row.targets) for row in encoded.rows]
-    assert (spelled, [row.choice for row in encoded.rows], encoded.answers) == (["no", "yes", "maybe"], [0, 1, 2], (1,))
+    found = (spelled, [row.choice for row in encoded.rows], encoded.answers)
+    assert found == (["no no", "yes", "maybe"], [0, 1, 2], (1,))
+    assert encoded.label_tokens is None
+
+
+def test_labels_of_one_token_after_one_context_share_a_row():
+    encoded = encode("words", "the answer :", "yes", labels=("no", "yes", "maybe"))
+    tokens = tokenizer_of("words").convert_tokens_to_ids(["no", "yes", "maybe"])
+    assert [row.targets for row in encoded.rows] == [(tokens[1],)]
+    assert (encoded.label_tokens, encoded.answers) == (tuple(tokens), (1,))
+
+
+def test_with_an_end_of_sequence_to_score_every_label_keeps_its_row():
+    encoded = encode("words", "the answer :", "yes", labels=("no", "yes", "maybe"), score_eos=True)
+    assert (len(encoded.rows), encoded.label_tokens) == (3, None)
 
 
 def test_training_takes_the_answers_row_only():
@@ -205,3 +219,9 @@ def test_an_answer_that_the_tokenizer_drops_is_an_error(encode_rows, score_eos):
     task = Task.from_records("task", {"test": [{"prompt": "ab", "answer": "1"}]})
     with pytest.raises(TaskError, match="an answer of task/test example 0 has no tokens"):
         encode_rows(task, "test", tokenizer, max_length=9, settings=EncodingSettings(score_eos=score_eos))
+
+
+@pytest.mark.parametrize("name", ["token_budget", "max_length"])
+def test_numbers_of_tokens_are_positive(name):
+    with pytest.raises(TaskError, match=rf"(?s){name} cannot be used.*1 or more.*got: 0.*--{name.replace('_', '-')}"):
+        EncodingSettings(**{name: 0})
