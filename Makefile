@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 .PHONY: demo test lint bench figures clean
 
 demo: $(STAMP)  ## train two checkpoints, join them, draw the barrier: runs/demo
-	$(BIN)/modeconn demo --output-dir runs/demo --overwrite
+	$(BIN)/modeconn demo --output-dir runs/demo
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -q

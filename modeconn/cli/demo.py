@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from modeconn.tasks.task import Task
 
 TASKS = ("stance", "tone", "science")
+LEARNING_RATE, EPOCHS = 3e-3, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,8 @@ def _train(settings: Settings, base: Path, tasks: "list[Task]") -> "TrainRun":
             tasks,
             overwrite=settings.overwrite,
             progress=report,
+            learning_rate=LEARNING_RATE,
+            num_train_epochs=EPOCHS,
             seed=settings.seed,
         )
 

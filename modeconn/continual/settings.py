@@ -28,7 +28,7 @@ class TrainSettings:
     )
     learning_rate: float = field(default=1e-3, metadata=_help("peak learning rate of AdamW"))
     num_train_epochs: int = field(default=3, metadata=_help("passes over the train split of every task"))
-    per_device_train_batch_size: int = field(default=16, metadata=_help("examples a step"))
+    per_device_train_batch_size: int = field(default=8, metadata=_help("examples a step"))
     warmup_ratio: float = field(default=0.05, metadata=_help("part of a task's steps with rising learning rate"))
     weight_decay: float = field(default=0.0, metadata=_help("decoupled weight decay"))
     max_grad_norm: float = field(default=1.0, metadata=_help("gradients are clipped to this L2 norm"))
