@@ -61,6 +61,9 @@ def replace_folder(new: Path, folder: Path) -> None:
     old = folder.with_name(f".{folder.name}-old-{os.getpid()}")
     if folder.exists():
         folder.rename(old)
+    new.chmod(0o755)  # temporary folders and safetensors files are made for their maker alone
+    for path in new.iterdir():
+        path.chmod(0o644)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -85,7 +88,6 @@ def make_base(data: Path, folder: Path, recipe: Recipe) -> None:
     seconds = train(model, stream.view(-1, recipe.row_length), recipe)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".base-", dir=folder.parent))
-    temporary.chmod(0o755)
     model.to(torch.bfloat16).save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     saved = LlamaForCausalLM.from_pretrained(temporary, dtype=torch.float32).eval()

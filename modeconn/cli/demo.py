@@ -1,6 +1,6 @@
 """Train a small model on three tasks in sequence, join consecutive checkpoints by lines, and measure the barriers.
 
-Everything it needs comes with modeconn: a base model of 5 million parameters and generated tasks. It takes about two
+Everything it needs comes with modeconn: a base model of 4 million parameters and generated tasks. It takes about two
 minutes on two cores.
 """
 
@@ -84,6 +84,16 @@ def _evaluate(settings: Settings, folder: "RunFolder", trained: "TrainRun", task
     points = [Adapter.from_pretrained(checkpoint) for checkpoint in trained.checkpoints]
     lines = [LinearPath(start, end) for start, end in pairwise(points)]
     model = AdapterModel.from_pretrained(adapters=points)
+    folder.record(
+        device=str(model.device),
+        dtype="float32",
+        seeds={"seed": settings.seed},
+        hashes={
+            "base model": model.fingerprint,
+            **{f"adapter {point.name}": point.fingerprint for point in points},
+            **{f"task {task.name}": task.fingerprint for task in tasks},
+        },
+    )
     store = RunPointStore(folder)
     with progress(quiet=settings.quiet) as report:
         profile = Profile.concat(
