@@ -1,6 +1,9 @@
 from .adapters.adapter import Adapter as Adapter
 from .adapters.adapter import combine as combine
 from .adapters.layout import Layout as Layout
+from .continual.settings import TrainSettings as TrainSettings
+from .continual.trainer import TrainRun as TrainRun
+from .continual.trainer import train as train
 from .errors import AdapterError as AdapterError
 from .errors import EvaluationError as EvaluationError
 from .errors import ModeconnError as ModeconnError

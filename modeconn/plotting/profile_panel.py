@@ -178,5 +178,5 @@ def legend_handles(panels: Sequence[Panel]) -> list[Line2D | Patch]:
         label = BASELINES[first.baseline]
         handles.append(Line2D([], [], color=style.GREY, linestyle=":", linewidth=0.8, label=label))
     if any(panel.has_band for panel in panels):
-        handles.append(Patch(facecolor=style.GREY, alpha=0.3, linewidth=0, label="interval"))
+        handles.append(Patch(facecolor=style.GREY, alpha=0.3, linewidth=0, label="95 % interval"))
     return handles

@@ -79,5 +79,5 @@ def test_a_score_matrix_keeps_its_text_inside(scores_table):
 def test_a_single_task_has_no_mean(one_path):
     figure = plot_profile(one_path[one_path["task"] == "old"]).figure
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["old", "chord between the ends", "interval"]
+    assert labels == ["old", "chord between the ends", "95 % interval"]
     assert outside(drawn(figure)) == []

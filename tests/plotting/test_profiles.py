@@ -54,7 +54,7 @@ def test_one_legend_names_each_series_once(profile_table):
     figure = plot_profiles(profile_table, metric=("loss", "score"))
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == ["old", "new", "mean of old and new", "chord between the ends", "interval"]
+    assert labels == ["old", "new", "mean of old and new", "chord between the ends", "95 % interval"]
 
 
 def test_each_path_can_have_its_own_mean(profile_table):
