@@ -171,12 +171,13 @@ class Adapter:
 
     def inner(self, other: "Adapter") -> float:
         """The inner product of two points in weights space, saved modules included, in float64."""
+        # Sorted: a set's order differs between processes, and with it the last bits of a sum.
         updates = sum(
-            self.updates[name].inner(other.updates[name]) for name in self.updates.keys() & other.updates.keys()
+            self.updates[name].inner(other.updates[name]) for name in sorted(self.updates.keys() & other.updates.keys())
         )
         saved = sum(
             float((self.saved[name].double() * other.saved[name].double()).sum())
-            for name in self.saved.keys() & other.saved.keys()
+            for name in sorted(self.saved.keys() & other.saved.keys())
         )
         return updates + saved
 

@@ -23,7 +23,7 @@ def check_same_base(points: "Sequence[Adapter]") -> None:
 
 
 def check_same_shapes(points: "Sequence[Adapter]") -> None:
-    """Raise if a parameter has different shapes in two points, or saved modules are not in all of them."""
+    """Raise if a parameter's shape, the saved modules, or the recorded classes of a head differ between two points."""
     for first, other in combinations(points, 2):
         differences = [
             f"{name} {list(first.updates[name].shape)} and {list(other.updates[name].shape)}"
@@ -43,3 +43,16 @@ def check_same_shapes(points: "Sequence[Adapter]") -> None:
                 got=listed(differences),
                 remedy="train the adapters on one base with one head over the union of the labels",
             )
+        _check_same_classes(first, other)
+
+
+def _check_same_classes(first: "Adapter", other: "Adapter") -> None:
+    """Raise if two points recorded other classes, or another order: rows of their heads would be mixed."""
+    classes = [[label.strip() for label in point.provenance.get("labels") or ()] for point in (first, other)]
+    if all(classes) and classes[0] != classes[1]:
+        raise AdapterError(
+            f"the heads of {first.name} and {other.name} have different classes",
+            expected="the same classes in the same order",
+            got=f"{first.provenance['labels']} and {other.provenance['labels']}",
+            remedy="train them in one run, which makes one head over the union of the labels",
+        )

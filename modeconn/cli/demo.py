@@ -11,7 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeconn.runs.settings import flag_help
+
 if TYPE_CHECKING:
+    from modeconn.adapters.adapter import Adapter
     from modeconn.continual.trainer import TrainRun
     from modeconn.runs import RunFolder
     from modeconn.tasks.task import Task
@@ -24,8 +27,8 @@ LEARNING_RATE, EPOCHS = 3e-3, 5
 class Settings:
     """Where the demo goes and how fine it looks."""
 
-    output_dir: Path = field(default=Path("runs/demo"), metadata={"help": "folder of the run"})
-    num_points: int = field(default=11, metadata={"help": "positions on every line, ends included"})
+    output_dir: Path = field(default=Path("runs/demo"), metadata=flag_help("folder of the run"))
+    num_points: int = field(default=11, metadata=flag_help("positions on every line, ends included"))
     seed: int = 0
     overwrite: bool = False
     quiet: bool = False
@@ -33,18 +36,30 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Train, evaluate, print and draw."""
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.cli.progress import say_shown_again
     from modeconn.runs import RunFolder
     from modeconn.tasks.task import Task
 
     embedded = Path(str(files("modeconn.embedded")))
     tasks = [Task.load(embedded / "tasks" / name) for name in TASKS]
     trained = _train(settings, embedded / "base", tasks)
+    points = [Adapter.from_pretrained(checkpoint) for checkpoint in trained.checkpoints]
     folder = RunFolder.open(
-        settings.output_dir / "lines", command="demo", settings=settings, overwrite=settings.overwrite
+        settings.output_dir / "lines",
+        command="demo",
+        settings=settings,
+        hashes={
+            **{f"adapter {point.name}": point.fingerprint for point in points},
+            **{f"task {task.name}": task.fingerprint for task in tasks},
+        },
+        overwrite=settings.overwrite,
     )
-    if not folder.finished:
+    if folder.finished:
+        say_shown_again(folder.folder)
+    else:
         with folder:
-            _evaluate(settings, folder, trained, tasks)
+            _evaluate(settings, folder, trained, points, tasks)
     _print_result(folder, trained)
     return 0
 
@@ -69,9 +84,10 @@ def _train(settings: Settings, base: Path, tasks: "list[Task]") -> "TrainRun":
         )
 
 
-def _evaluate(settings: Settings, folder: "RunFolder", trained: "TrainRun", tasks: "list[Task]") -> None:
+def _evaluate(
+    settings: Settings, folder: "RunFolder", trained: "TrainRun", points: "list[Adapter]", tasks: "list[Task]"
+) -> None:
     """The lines between consecutive checkpoints."""
-    from modeconn.adapters.adapter import Adapter
     from modeconn.cli.profile_files import write_profile
     from modeconn.cli.progress import progress
     from modeconn.evaluation.evaluate import evaluate_path
@@ -81,18 +97,13 @@ def _evaluate(settings: Settings, folder: "RunFolder", trained: "TrainRun", task
     from modeconn.paths.line import LinearPath
     from modeconn.plotting import plot_score_matrix, save_figure
 
-    points = [Adapter.from_pretrained(checkpoint) for checkpoint in trained.checkpoints]
     lines = [LinearPath(start, end) for start, end in pairwise(points)]
     model = AdapterModel.from_pretrained(adapters=points)
     folder.record(
         device=str(model.device),
         dtype="float32",
         seeds={"seed": settings.seed},
-        hashes={
-            "base model": model.fingerprint,
-            **{f"adapter {point.name}": point.fingerprint for point in points},
-            **{f"task {task.name}": task.fingerprint for task in tasks},
-        },
+        hashes={"base model": model.fingerprint},
     )
     store = RunPointStore(folder)
     with progress(quiet=settings.quiet) as report:
@@ -119,12 +130,10 @@ def _old_and_new(trained: "TrainRun") -> dict[str, list[str]]:
 def _print_result(folder: "RunFolder", trained: "TrainRun") -> None:
     """The score matrix, the lines and the barriers."""
     from modeconn.cli.profile_files import barrier_summary, ends_and_best
-    from modeconn.cli.tables import print_table
+    from modeconn.cli.tables import print_score_matrix, print_table
     from modeconn.runs import read_csv
 
-    matrix = trained.scores.pivot_table(index="after_task", columns=["task", "metric"], values="score", sort=False)
-    matrix.columns = [f"{task} {metric}" for task, metric in matrix.columns]
-    print_table(matrix.reset_index(), title="score matrix (row 0: before training; loss in nats per scored token)")
+    print_score_matrix(trained.scores)
     print()
     ends = ends_and_best(read_csv(folder.folder / "profile.csv"), mean_of=_old_and_new(trained))
     print_table(ends, title="lines in weights space, test split; best t: lowest mean loss of old and new task")

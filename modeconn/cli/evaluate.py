@@ -3,9 +3,11 @@
 Writes profile.csv, examples.parquet, barriers.csv and figures/ to the output folder and prints the barriers.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,39 +20,46 @@ if TYPE_CHECKING:
     from modeconn.tasks.task import Task
 
 
-def _help(text: str) -> dict[str, Any]:
-    """The metadata that becomes a flag's help."""
-    return {"help": text}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What to evaluate and how."""
 
-    start: str = field(metadata=_help("adapter at t = 0: a folder or hub id"))
-    end: str = field(metadata=_help("adapter at t = 1"))
-    tasks: tuple[str, ...] = field(metadata=_help("task folders, files or hub ids"))
+    start: str = field(metadata=flag_help("adapter at t = 0: a folder or hub id"))
+    end: str = field(metadata=flag_help("adapter at t = 1"))
+    tasks: tuple[str, ...] = field(metadata=flag_help("task folders, files or hub ids"))
     output_dir: Path
-    base_model: str | None = field(default=None, metadata=_help("folder or hub id; none takes the adapters' own"))
-    space: Literal["weights", "factors"] = field(default="weights", metadata=_help("coordinates of the line"))
-    num_points: int = field(default=21, metadata=_help("evenly spaced positions, ends included"))
-    t: tuple[float, ...] | None = field(default=None, metadata=_help("the positions themselves, from 0 to 1"))
-    split: str = field(default="test", metadata=_help("split of every task"))
+    base_model: str | None = field(default=None, metadata=flag_help("folder or hub id; none takes the adapters' own"))
+    space: Literal["weights", "factors"] = field(default="weights", metadata=flag_help("coordinates of the line"))
+    num_points: int = field(default=21, metadata=flag_help("evenly spaced positions, ends included"))
+    t: tuple[float, ...] | None = field(default=None, metadata=flag_help("the positions themselves, from 0 to 1"))
+    split: str = field(default="test", metadata=flag_help("split of every task"))
     labels: tuple[str, ...] | None = field(
-        default=None, metadata=_help("a classifier's classes in the order of its head, where not recorded")
+        default=None, metadata=flag_help("a classifier's classes in the order of its head, where not recorded")
     )
-    mask_labels: bool = field(default=False, metadata=_help("leave out classes that are not the task's own"))
-    score_eos: bool = field(default=False, metadata=_help("score the end-of-sequence token after the answer"))
-    separator: str = field(default=" ", metadata=_help("between prompt and answer, where neither has a blank"))
-    max_length: int | None = field(default=None, metadata=_help("tokens a row; none takes what the model holds"))
-    token_budget: int = field(default=2048, metadata=_help("tokens a batch, padding included"))
+    mask_labels: bool = field(default=False, metadata=flag_help("leave out classes that are not the task's own"))
+    score_eos: bool = field(default=False, metadata=flag_help("score the end-of-sequence token after the answer"))
+    separator: str = field(default=" ", metadata=flag_help("between prompt and answer, where neither has a blank"))
+    max_length: int | None = field(default=None, metadata=flag_help("tokens a row; none takes what the model holds"))
+    token_budget: int = field(default=2048, metadata=flag_help("tokens a batch, padding included"))
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = field(
-        default="float32", metadata=_help("dtype of the base's weights")
+        default="float32", metadata=flag_help("dtype of the base's weights")
     )
-    device: str = field(default="cpu", metadata=_help("torch device"))
+    device: str = field(default="cpu", metadata=flag_help("torch device"))
     overwrite: bool = False
     dry_run: bool = False
     quiet: bool = False
+
+    def resolved(self) -> "Settings":
+        """The same settings with absolute paths: one input has one name in `run.json`, however it was typed."""
+        from modeconn.runs import resolved
+
+        return replace(
+            self,
+            start=resolved(self.start),
+            end=resolved(self.end),
+            tasks=tuple(resolved(task) for task in self.tasks),
+            base_model=resolved(self.base_model) if self.base_model else None,
+        )
 
     def encoding(self) -> "EncodingSettings":
         """How examples become tokens."""
@@ -68,16 +77,19 @@ class Settings:
 def run(settings: Settings) -> int:
     """Evaluate a line and write its run folder; a finished one is shown again."""
     from modeconn.adapters.adapter import Adapter
+    from modeconn.cli.progress import say_shown_again
     from modeconn.paths.line import LinearPath
-    from modeconn.runs import RunFolder
+    from modeconn.runs import RunFolder, refuse_inputs_inside
     from modeconn.tasks.task import Task
 
     ends = [Adapter.from_pretrained(end, name=name) for end, name in _named(settings.start, settings.end)]
     tasks = [Task.load(task) for task in settings.tasks]
+    bases = {settings.base_model, *(end.config.base_model for end in ends)}
+    refuse_inputs_inside(settings.output_dir, [settings.start, settings.end, *settings.tasks, *bases])
     folder = RunFolder.open(
         settings.output_dir,
         command="evaluate",
-        settings=settings,
+        settings=settings.resolved(),
         hashes={
             **{f"adapter {end.name}": end.fingerprint for end in ends},
             **{f"task {task.name}": task.fingerprint for task in tasks},
@@ -94,6 +106,8 @@ def run(settings: Settings) -> int:
     elif settings.dry_run:
         print(f"nothing to do: the run in {settings.output_dir} is finished")
         return 0
+    else:
+        say_shown_again(folder.folder)
     _print_result(folder)
     return 0
 

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from modeconn.runs.settings import flag_help
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 class Settings:
     """What to inspect."""
 
-    adapters: tuple[str, ...] = field(metadata={"help": "adapter folders or hub ids", "positional": True})
-    base_model: str | None = field(default=None, metadata={"help": "check the fit, and give relative norms"})
-    json: bool = field(default=False, metadata={"help": "print one JSON object instead of tables"})
+    adapters: tuple[str, ...] = field(metadata=flag_help("adapter folders or hub ids") | {"positional": True})
+    base_model: str | None = field(default=None, metadata=flag_help("check the fit, and give relative norms"))
+    json: bool = field(default=False, metadata=flag_help("print one JSON object instead of tables"))
     quiet: bool = False
 
 
@@ -91,9 +93,16 @@ def _base_norms(adapters: "list[Adapter]", base_model: str | None) -> dict[str, 
     from modeconn.models.adapter_model import AdapterModel
 
     norms: dict[str, float] = {}
+    models: dict[str, AdapterModel] = {}
     for adapter in adapters:
-        module = AdapterModel.from_pretrained(base_model, adapters=[adapter]).module
-        norms |= {name: float(module.get_parameter(name).norm()) for name in adapter.updates}
+        shapes = {name: tuple(value.shape) for name, value in sorted(adapter.saved.items())}
+        kind = f"{adapter.config.task_type} {shapes}"  # what the architecture and its head depend on
+        if kind in models:
+            models[kind].check(adapter)
+        else:
+            models[kind] = AdapterModel.from_pretrained(base_model, adapters=[adapter])
+        module = models[kind].module
+        norms |= {name: float(module.get_parameter(name).norm()) for name in adapter.updates.keys() - norms.keys()}
     return norms
 
 

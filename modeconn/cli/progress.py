@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 Report = Callable[[int, int, str], None]
 
@@ -38,6 +39,11 @@ def progress(*, quiet: bool = False) -> Iterator[Report]:
             shown.update(bars[what], completed=done, total=total)
 
         yield report
+
+
+def say_shown_again(folder: Path) -> None:
+    """Says on stderr that what follows is the result of a former run."""
+    print(f"finished before, shown again: {folder}", file=sys.stderr)
 
 
 def _untold(done: int, total: int, what: str) -> None:

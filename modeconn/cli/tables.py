@@ -30,6 +30,17 @@ def print_table(frame: "pd.DataFrame", *, title: str = "") -> None:
         print("\n".join(([title] if title else []) + _plain_lines(names, columns, numeric)))
 
 
+def print_score_matrix(scores: "pd.DataFrame") -> None:
+    """Prints a training run's scores, one row for each task trained on, one column for each task and metric.
+
+    Args:
+        scores: The table of scores.csv.
+    """
+    matrix = scores.pivot_table(index="after_task", columns=["task", "metric"], values="score", sort=False)
+    matrix.columns = [f"{task} {metric}" for task, metric in matrix.columns]
+    print_table(matrix.reset_index(), title="score matrix (row 0: before training; loss in nats per scored token)")
+
+
 def _cells(column: "pd.Series") -> list[str]:
     """The texts of a column, floats to the same number of decimals."""
     missing = column.isna().to_list()

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from modeconn.continual.settings import TrainSettings
+from modeconn.runs.settings import flag_help
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TrainSettings):
     """What to train and how."""
 
-    base_model: str = field(metadata={"help": "folder or hub id of the base"})
-    tasks: tuple[str, ...] = field(metadata={"help": "task folders, files or hub ids, in training order"})
+    base_model: str = field(metadata=flag_help("folder or hub id of the base"))
+    tasks: tuple[str, ...] = field(metadata=flag_help("task folders, files or hub ids, in training order"))
     output_dir: Path
     overwrite: bool = False
     quiet: bool = False
@@ -22,11 +23,13 @@ class Settings(TrainSettings):
 
 def run(settings: Settings) -> int:
     """Train and print the score matrix; a finished run is shown again."""
-    from modeconn.cli.progress import progress
-    from modeconn.cli.tables import print_table
+    from modeconn.cli.progress import progress, say_shown_again
+    from modeconn.cli.tables import print_score_matrix
     from modeconn.continual.trainer import train
+    from modeconn.runs import refuse_inputs_inside
     from modeconn.tasks.task import Task
 
+    refuse_inputs_inside(settings.output_dir, settings.tasks)
     own = {field.name: getattr(settings, field.name) for field in fields(TrainSettings)}
     with progress(quiet=settings.quiet) as report:
         trained = train(
@@ -37,9 +40,9 @@ def run(settings: Settings) -> int:
             overwrite=settings.overwrite,
             progress=report,
         )
-    matrix = trained.scores.pivot_table(index="after_task", columns=["task", "metric"], values="score", sort=False)
-    matrix.columns = [f"{task} {metric}" for task, metric in matrix.columns]
-    print_table(matrix.reset_index(), title="score matrix (row 0: before training; loss in nats per scored token)")
+    if trained.finished_before:
+        say_shown_again(settings.output_dir)
+    print_score_matrix(trained.scores)
     for checkpoint in trained.checkpoints:
         print(f"checkpoint: {checkpoint}")
     return 0

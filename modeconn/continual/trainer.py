@@ -8,20 +8,22 @@ from typing import Any
 
 import pandas as pd
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import get_linear_schedule_with_warmup
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.config import AdapterConfig
+from modeconn.continual.lora import new_adapter
 from modeconn.continual.settings import TrainSettings
-from modeconn.errors import EvaluationError, ModelError
+from modeconn.errors import EvaluationError, RunError, listed
+from modeconn.evaluation.evaluate import check_tasks
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
 from modeconn.models.family import score_batch
-from modeconn.models.loading import quiet_peft
-from modeconn.runs import RunFolder, read_csv
+from modeconn.runs import RunFolder, read_csv, refuse_inputs_inside, resolved
 from modeconn.tasks.batching import shuffled_batches
 from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.labels import union_of_labels
 from modeconn.tasks.task import Task
 
 Progress = Callable[[int, int, str], None]
@@ -35,10 +37,12 @@ class TrainRun:
         checkpoints: Adapter folders, one after each task, in order.
         scores: The score matrix as a table: method, adapter, seed, after_task, task, metric, score. Row `after_task=0`
             is before any training; metric "loss" is in nats per scored token.
+        finished_before: Whether it was all there already and nothing was trained now.
     """
 
     checkpoints: tuple[Path, ...]
     scores: pd.DataFrame
+    finished_before: bool = False
 
 
 def train(
@@ -72,19 +76,36 @@ def train(
         ModeconnError: If the folder, the base model or a task cannot be used, or the loss is not finite.
     """
     settings = settings or TrainSettings(**overrides)
+    names = _folder_names(tasks)
+    refuse_inputs_inside(output_dir, [base_model])
     run = RunFolder.open(
         output_dir,
         command="train",
-        settings={"base_model": str(base_model), "tasks": [task.name for task in tasks], **vars(settings)},
+        settings={"base_model": resolved(base_model), "tasks": [task.name for task in tasks], **vars(settings)},
         hashes={f"task {task.name}": task.fingerprint for task in tasks},
         overwrite=overwrite,
     )
-    names = [f"after-{number}-{task.name}" for number, task in enumerate(tasks, start=1)]
-    if not run.finished:
+    finished_before = run.finished
+    if not finished_before:
         with run:
             scores = _Sequence(run, base_model, tasks, settings, progress).train(names)
             run.write_csv(scores, "scores.csv")
-    return TrainRun(tuple(run.folder / name for name in names), read_csv(run.folder / "scores.csv"))
+    checkpoints = tuple(run.folder / name for name in names)
+    return TrainRun(checkpoints, read_csv(run.folder / "scores.csv"), finished_before)
+
+
+def _folder_names(tasks: Sequence[Task]) -> list[str]:
+    """The checkpoints' folders; raises unless all tasks have names of their own that can be part of one."""
+    check_tasks(tasks)
+    unfit = [repr(task.name) for task in tasks if set("/\\\0") & set(task.name) or task.name in (".", "..")]
+    if unfit:
+        raise RunError(
+            "cannot name the checkpoints after the tasks",
+            expected="task names that can be part of a folder's name",
+            got=listed(unfit),
+            remedy="name the tasks without slashes: Task.load(folder, name=...), or name in task.json",
+        )
+    return [f"after-{number}-{task.name}" for number, task in enumerate(tasks, start=1)]
 
 
 class _Sequence:
@@ -100,15 +121,15 @@ class _Sequence:
     ) -> None:
         self.run, self.tasks, self.settings, self.progress = run, tasks, settings, progress
         torch.manual_seed(settings.seed)  # a new head's weights
-        labels = dict.fromkeys(label for task in tasks for label in task.labels or ())
+        labels = union_of_labels(tasks)
         self.model = AdapterModel.from_pretrained(
-            base_model, task_type=settings.task_type, labels=tuple(labels) or None, device=settings.device
+            base_model, task_type=settings.task_type, labels=labels or None, device=settings.device
         )
         evaluation = EncodingSettings(max_length=settings.max_length, token_budget=settings.token_budget)
         training = EncodingSettings(max_length=settings.max_length, score_eos=settings.score_eos, all_choices=False)
         self.eval_sets = [self.model.encode(task, settings.eval_split, evaluation) for task in tasks]
         self.train_sets = [self.model.encode(task, "train", training) for task in tasks]
-        self.peft_model = self._new_adapter()
+        self.peft_model = new_adapter(self.model, settings)
         truncated = {one.task: one.rows.num_truncated for one in self.train_sets}
         run.record(
             device=settings.device,
@@ -134,30 +155,6 @@ class _Sequence:
             rows += self._score(number, point)
         columns = ["method", "adapter", "seed", "after_task", "task", "metric", "score"]
         return pd.DataFrame(rows, columns=columns)
-
-    def _new_adapter(self) -> Any:  # noqa: ANN401  (a PeftModel)
-        """The adapter at its start, in a twin of the base model."""
-        settings = self.settings
-        torch.manual_seed(settings.seed)
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]  # PEFT takes floats, its annotation says int
-            lora_dropout=settings.lora_dropout,
-            target_modules=list(settings.target_modules) if settings.target_modules else None,
-            task_type=self.model.family.task_type,
-        )
-        twin: Any = self.model.twin()
-        try:
-            with quiet_peft():
-                return get_peft_model(twin, config)
-        except ValueError as error:
-            linear = {name.rpartition(".")[2] for name, m in twin.named_modules() if hasattr(m, "weight")}
-            raise ModelError(
-                "no module gets an adapter",
-                expected=f"target_modules among {', '.join(sorted(linear))}",
-                got=", ".join(settings.target_modules or ()) or f"none given ({error})",
-                remedy="give --target-modules",
-            ) from error
 
     def _train_task(self, number: int) -> None:
         """One task: a fresh optimiser, a linear schedule, token-weighted cross-entropy."""

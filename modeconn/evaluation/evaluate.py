@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import check_positions
-from modeconn.evaluation.gate import check_ends, check_repeatable
+from modeconn.evaluation.gate import check_ends, check_finite, check_repeatable
+from modeconn.evaluation.keys import point_keys
 from modeconn.evaluation.profile import Profile
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
@@ -80,7 +81,7 @@ def evaluate_path(
             profile.barriers()
     """
     positions = check_positions(t) if t is not None else grid(num_points)
-    _check_tasks(tasks)
+    check_tasks(tasks)
     for point in path.points:
         model.check(point)
     encoded = [model.encode(task, split, settings) for task in tasks]
@@ -88,11 +89,17 @@ def evaluate_path(
     checks["truncated_examples"] = {one.task: one.rows.num_truncated for one in encoded}
     if check:
         checks["ends_agree_with_peft_within"] = check_ends(model, [path.start, path.end], encoded)
+    keys = point_keys(path, model, encoded, positions.tolist()) if store else [""] * len(positions)
     records = []
-    for done, position in enumerate(positions.tolist()):
+    for done, (position, key) in enumerate(zip(positions.tolist(), keys, strict=True)):
         if progress:
             progress(done, len(positions), path.name)
-        records.append(_evaluate_position(path, model, encoded, position, store))
+        kept = store.load(key) if store else None
+        if kept is None:
+            kept = _evaluate_position(path, model, encoded, position)
+            if store:
+                store.save(key, kept)
+        records.append(kept)
     if progress:
         progress(len(positions), len(positions), path.name)
     return Profile.from_examples(
@@ -121,12 +128,16 @@ def grid(num_points: int) -> np.ndarray:
     return np.linspace(0.0, 1.0, num_points)
 
 
-def _check_tasks(tasks: Sequence[Task]) -> None:
-    """Raise unless there is a task, and all have different names."""
+def check_tasks(tasks: Sequence[Task]) -> None:
+    """Raise unless there is a task, and all have different names.
+
+    Raises:
+        EvaluationError: If there is none, or two have one name.
+    """
     names = [task.name for task in tasks]
     if not names or len(set(names)) < len(names):
         raise EvaluationError(
-            "the tasks cannot be told apart" if names else "no task to evaluate",
+            "the tasks cannot be told apart" if names else "there is no task",
             expected="at least one task, each with a name of its own",
             got=", ".join(names) or "none",
             remedy="name the tasks: Task.load(folder, name=...)" if names else "give --tasks",
@@ -134,16 +145,12 @@ def _check_tasks(tasks: Sequence[Task]) -> None:
 
 
 def _evaluate_position(
-    path: Path, model: AdapterModel, encoded: Sequence[EncodedTask], position: float, store: PointStore | None
+    path: Path, model: AdapterModel, encoded: Sequence[EncodedTask], position: float
 ) -> pd.DataFrame:
-    """The records of all tasks at one position, from the store if they are there."""
-    key = f"{path.name}-{path.space}-{position!r}"
-    kept = store.load(key) if store else None
-    if kept is not None:
-        return kept
+    """The records of all tasks at one position."""
     frames = []
     for split, sums in zip(encoded, model.evaluate(path(position), encoded), strict=True):
-        _check_finite(sums.loss_sum, f"{split.task}/{split.split}", position)
+        check_finite(sums.loss_sum, f"{split.task}/{split.split} at t={position:g}")
         frames.append(
             pd.DataFrame({
                 "path": path.name,
@@ -155,19 +162,4 @@ def _evaluate_position(
                 "score": sums.score,
             })
         )  # fmt: skip
-    records = pd.concat(frames, ignore_index=True)
-    if store:
-        store.save(key, records)
-    return records
-
-
-def _check_finite(losses: np.ndarray, where: str, position: float) -> None:
-    """Raise if examples have no finite loss; they are never averaged away."""
-    broken = np.flatnonzero(~np.isfinite(losses))
-    if len(broken):
-        raise EvaluationError(
-            f"losses of {where} at t={position:g} are not finite",
-            expected="a finite loss of every example",
-            got=f"{len(broken)} NaN or infinite, at examples {', '.join(map(str, broken[:10]))}",
-            remedy="evaluate in float32; look at these examples and at the adapter's weights",
-        )
+    return pd.concat(frames, ignore_index=True)

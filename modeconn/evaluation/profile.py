@@ -1,5 +1,6 @@
 """A profile: what the tasks' metrics are along a path, as tables."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -7,7 +8,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from modeconn.errors import EvaluationError
+from modeconn.errors import EvaluationError, listed
 from modeconn.evaluation.barrier import barrier
 from modeconn.evaluation.intervals import proportion_interval, ratio_interval
 
@@ -68,7 +69,20 @@ class Profile:
 
     @classmethod
     def concat(cls, profiles: Sequence["Profile"]) -> "Profile":
-        """The profiles of several paths as one; checks are kept by path."""
+        """The profiles of several paths as one; checks are kept by path.
+
+        Raises:
+            EvaluationError: If two profiles have a path of one name.
+        """
+        names = Counter(name for profile in profiles for name in profile.frame["path"].unique())
+        twice = [str(name) for name, count in names.items() if count > 1]
+        if twice:
+            raise EvaluationError(
+                "the paths of the profiles cannot be told apart",
+                expected="a name of its own for every path",
+                got=f"more than once: {listed(twice)}",
+                remedy="name the paths: LinearPath(start, end, name=...)",
+            )
         checks: dict[str, Any] = {}
         for profile in profiles:
             checks |= profile.checks
@@ -105,20 +119,7 @@ class Profile:
                     path, space, task, metric, baseline, found.height, np.nan, np.nan, found.t, len(group),
                     int(group["num_examples"].iloc[0]),
                 ))  # fmt: skip
-        columns = [
-            "path",
-            "space",
-            "task",
-            "metric",
-            "baseline",
-            "barrier",
-            "low",
-            "high",
-            "t_at_max",
-            "num_points",
-            "num_examples",
-        ]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=list(BARRIER_COLUMNS))
 
     def __repr__(self) -> str:
         tasks, positions = self.frame["task"].nunique(), self.frame["t"].nunique()

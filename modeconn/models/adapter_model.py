@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +18,9 @@ from modeconn.errors import ModelError
 from modeconn.models.encoded import EncodedTask, ExampleSums, reduce_rows
 from modeconn.models.family import Classifier, Family, family_of, score_batch
 from modeconn.models.fingerprint import base_fingerprint
-from modeconn.models.heads import base_labels, head_labels, head_size, labels_for_task
+from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size, labels_for_task
 from modeconn.models.loading import (
+    as_device,
     as_dtype,
     guess_task_type,
     load_base,
@@ -50,6 +51,7 @@ class AdapterModel:
     family: Family
     base_name: str
     fingerprint: str
+    _guessed: list[tuple[str, ...]] = field(default_factory=list, init=False)  # class names that a task gave
 
     @classmethod
     def from_pretrained(
@@ -73,19 +75,22 @@ class AdapterModel:
             dtype: The dtype of its weights.
 
         Raises:
-            ModelError: If the base cannot be loaded, or is not the adapters'.
+            ModelError: If the base cannot be loaded or is not the adapters', the device cannot be used, or `labels` are
+                not those that an adapter recorded.
+            AdapterError: If the adapters cannot be combined.
         """
+        device = as_device(device)
         if len(adapters) > 1:
             combine([1 / len(adapters)] * len(adapters), list(adapters))  # same base, same shapes
         source = base if base is not None else _named_base(adapters)
         named = [adapter.config.task_type for adapter in adapters if adapter.config.task_type]
         task_type = task_type or (named[0] if named else guess_task_type(source))
-        model_labels = head_labels(adapters, labels)
+        model_labels = head_labels(adapters, labels, task_type=task_type)
         load = partial(
             load_base,
             source,
             task_type=task_type,
-            num_labels=head_size(adapters) or (len(model_labels) if model_labels else None),
+            num_labels=head_size(adapters, task_type=task_type) or (len(model_labels) if model_labels else None),
             saved=[name for adapter in adapters for name in adapter.saved] if adapters else None,
         )
         module = load(dtype=as_dtype(dtype))
@@ -110,7 +115,7 @@ class AdapterModel:
         """Raise unless the point was trained on this base and fits it.
 
         Raises:
-            ModelError: If the recorded fingerprint or a parameter's name or shape differs.
+            ModelError: If the recorded fingerprint, a parameter's name or shape, or the recorded classes differ.
         """
         recorded = point.provenance.get("base_fingerprint", self.fingerprint)
         check_fits(self.module, point, self.base_name)
@@ -121,6 +126,8 @@ class AdapterModel:
                 got=f"fingerprint {self.fingerprint[:12]}",
                 remedy="give the base that it was trained on with --base-model",
             )
+        if isinstance(self.family, Classifier):
+            check_recorded(point, self.family.labels)
 
     @property
     def device(self) -> torch.device:
@@ -147,12 +154,13 @@ class AdapterModel:
 
         Raises:
             TaskError: If the split is missing, or an example cannot be encoded for this model.
+            ModelError: If a classifier's classes have no known names, or an earlier task gave them others.
         """
         settings = settings or EncodingSettings()
         family = self.family
         if isinstance(family, Classifier):
             num_classes = int(self.module.config.num_labels)  # type: ignore[union-attr, arg-type]
-            family = Classifier(labels_for_task(family.labels, task.labels, num_classes))
+            family = Classifier(labels_for_task(family.labels, task.labels, num_classes, guessed=self._guessed))
         longest = longest_input(self.module, self.tokenizer)
         max_length = min(settings.max_length or longest, longest)
         encoded = family.encode(task, split, self.tokenizer, max_length, settings)
@@ -161,7 +169,8 @@ class AdapterModel:
         batches = tuple(family.collate([encoded.rows[i] for i in group], self.pad_id) for group in groups)
         allowed = None
         if isinstance(family, Classifier) and settings.mask_labels and task.labels:
-            allowed = tuple(family.labels.index(label) for label in task.labels if label in family.labels)
+            own = {label.strip() for label in task.labels}
+            allowed = tuple(number for number, label in enumerate(family.labels) if label.strip() in own)
         return EncodedTask(
             task.name, split, task.metric, encoded, batches, tuple(i for group in groups for i in group), allowed,
             settings,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from modeconn.tasks.encoding import EncodedRows, EncodingSettings
+from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.rows import EncodedRows
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,4 @@ def pad(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> torch.Tenso
     width = max(len(row) for row in rows)
     filler = [[value] * (width - len(row)) for row in rows]
     padded = [[*f, *row] if left else [*row, *f] for f, row in zip(filler, rows, strict=True)]
-    return torch.tensor(padded)
+    return torch.tensor(padded, dtype=torch.long)  # said, as rows may all be empty

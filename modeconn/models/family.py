@@ -9,14 +9,13 @@ from torch.nn import functional
 
 from modeconn.models.encoded import Batch, pad
 from modeconn.tasks.encoding import (
-    EncodedRows,
     EncodingSettings,
-    Row,
     Tokenizer,
     encode_continuations,
     encode_sources,
     encode_texts,
 )
+from modeconn.tasks.rows import EncodedRows, Row
 from modeconn.tasks.task import Task
 
 IGNORED = -100
@@ -100,23 +99,26 @@ class Seq2Seq:
 
     def length(self, row: Row) -> int:
         """Both sides."""
-        return len(row.context) + len(row.targets)
+        return len(row.context) + len(row.lead) + len(row.targets)
 
     def collate(self, rows: list[Row], pad_id: int) -> Batch:
-        """Encoder inputs `[B, L]` and targets `[B, A]`, both padded on the right."""
+        """Encoder inputs `[B, L]`, decoder inputs without the start token, targets `[B, A]`; padded on the right."""
         contexts = [row.context for row in rows]
         inputs = {
             "input_ids": pad(contexts, pad_id, left=False),
             "attention_mask": pad([[1] * len(context) for context in contexts], 0, left=False),
+            # Causal: what pads the end is never looked at.
+            "decoder_input_ids": pad([(row.lead + row.targets)[:-1] for row in rows], pad_id, left=False),
         }
         return Batch(inputs, pad([row.targets for row in rows], IGNORED, left=False))
 
     def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """Decoder logits; the decoder reads the answer shifted by the start token."""
+        """Decoder logits at the answer; the decoder reads the start token, what leads every text, and the answer."""
         config: Any = model.config
-        shifted = torch.full_like(batch.targets, config.decoder_start_token_id)
-        shifted[:, 1:] = batch.targets[:, :-1].clamp(min=0)  # causal: what pads the end is never looked at
-        return model(**batch.inputs, decoder_input_ids=shifted, use_cache=False).logits
+        read = batch.inputs["decoder_input_ids"]
+        read = functional.pad(read, (1, 0), value=config.decoder_start_token_id)  # [B, lead + A]
+        logits = model(**(batch.inputs | {"decoder_input_ids": read}), use_cache=False).logits
+        return logits[:, -batch.targets.shape[1] :]
 
 
 @dataclass(frozen=True)

@@ -9,31 +9,30 @@ from modeconn.errors import ModelError
 _LAST_LAYER = re.compile(r"(^|\.)(classifier|score|out_proj)\.weight$")
 
 
-def head_size(adapters: Sequence[Adapter]) -> int | None:
-    """The number of classes of the adapters' saved heads, or None if they have none."""
-    for adapter in adapters:
-        for name, value in adapter.saved.items():
-            if adapter.config.task_type == "SEQ_CLS" and _LAST_LAYER.search(name):
-                return value.shape[0]
-    return None
+def head_size(adapters: Sequence[Adapter], *, task_type: str) -> int | None:
+    """The number of classes of the adapters' saved heads, or None if they have none.
+
+    Args:
+        adapters: Adapters of one model.
+        task_type: What the model is used for, whether the adapters say so or not.
+    """
+    if task_type != "SEQ_CLS":
+        return None
+    heads = (value for adapter in adapters for name, value in adapter.saved.items() if _LAST_LAYER.search(name))
+    return next((head.shape[0] for head in heads), None)
 
 
-def head_labels(adapters: Sequence[Adapter], given: Sequence[str] | None) -> tuple[str, ...] | None:
+def head_labels(adapters: Sequence[Adapter], given: Sequence[str] | None, *, task_type: str) -> tuple[str, ...] | None:
     """The names of the classes: those given, else those that the adapters recorded.
 
     Raises:
-        ModelError: If adapters recorded different ones, or the number is not the head's.
+        ModelError: If an adapter recorded others than those, or the number is not the head's.
     """
-    recorded = {tuple(adapter.provenance["labels"]) for adapter in adapters if adapter.provenance.get("labels")}
-    if given is None and len(recorded) > 1:
-        raise ModelError(
-            "the adapters' heads have different classes",
-            expected="one head over the union of the tasks' labels",
-            got=" and ".join(str(list(labels)) for labels in sorted(recorded)),
-            remedy="train them in one run, which makes one head",
-        )
+    recorded = [tuple(adapter.provenance["labels"]) for adapter in adapters if adapter.provenance.get("labels")]
     labels = tuple(given) if given is not None else next(iter(recorded), None)
-    size = head_size(adapters)
+    for adapter in adapters:
+        check_recorded(adapter, labels or ())
+    size = head_size(adapters, task_type=task_type)
     if labels is not None and size is not None and len(labels) != size:
         raise ModelError(
             "the labels do not fit the adapters' head",
@@ -44,22 +43,60 @@ def head_labels(adapters: Sequence[Adapter], given: Sequence[str] | None) -> tup
     return labels
 
 
+def check_recorded(point: Adapter, labels: Sequence[str]) -> None:
+    """Raise unless the classes that a point recorded are the model's; blanks around a name do not count.
+
+    Raises:
+        ModelError: If they are others, or in another order.
+    """
+    recorded = point.provenance.get("labels")
+    if recorded and labels and _bare(recorded) != _bare(labels):
+        raise ModelError(
+            f"the head of {point.name} has other classes than the model",
+            expected=f"the classes that were recorded in training, {list(recorded)}",
+            got=str(list(labels)),
+            remedy="load the model for this adapter, and leave labels= (--labels) out",
+        )
+
+
+def _bare(labels: Sequence[str]) -> list[str]:
+    """Names without the blanks around them."""
+    return [label.strip() for label in labels]
+
+
 def base_labels(id2label: Mapping[int, str] | None) -> tuple[str, ...]:
     """The class names in a base model's config; none where they are the placeholders LABEL_0, LABEL_1, ..."""
     names = tuple(id2label[number] for number in sorted(id2label)) if id2label else ()
     return () if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names
 
 
-def labels_for_task(labels: tuple[str, ...], task_labels: tuple[str, ...] | None, num_classes: int) -> tuple[str, ...]:
+def labels_for_task(
+    labels: tuple[str, ...], task_labels: tuple[str, ...] | None, num_classes: int, *, guessed: list[tuple[str, ...]]
+) -> tuple[str, ...]:
     """The names of a head's classes, those of the task where nothing else is known and the number is right.
 
+    Args:
+        labels: The names that are known, if any.
+        task_labels: The task's.
+        num_classes: Classes of the head.
+        guessed: The names that an earlier task gave, one list or none; a first guess is added.
+
     Raises:
-        ModelError: If the names are not known.
+        ModelError: If the names are not known, or an earlier task named the classes otherwise.
     """
     if labels:
         return labels
     if task_labels and len(task_labels) == num_classes:
-        return task_labels
+        if not guessed:
+            guessed.append(task_labels)
+        if _bare(guessed[0]) == _bare(task_labels):
+            return task_labels
+        raise ModelError(
+            "two tasks name the classifier's classes differently",
+            expected="one list of names in the order of the head; none is recorded with the adapters or the base",
+            got=f"{list(guessed[0])} and {list(task_labels)}",
+            remedy="give labels=... (--labels), in the order in which the head was trained",
+        )
     raise ModelError(
         "the names of the classifier's classes are not known",
         expected=f"{num_classes} names in the order of the head",

@@ -38,6 +38,23 @@ def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return _DTYPES[dtype]
 
 
+def as_device(device: str | torch.device) -> torch.device:
+    """A device that tensors can be put on.
+
+    Raises:
+        ModelError: If there is none of that name, or it cannot be used here.
+    """
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:  # unknown names and absent GPUs, in builds with and without CUDA
+        raise ModelError(
+            f"cannot use the device {str(device)!r}",
+            expected="a device that this machine and this build of torch have, as cpu, cuda or cuda:1",
+            got=_told(error),
+            remedy='use device="cpu" (--device cpu), or install torch for the device',
+        ) from error
+
+
 def guess_task_type(source: str | Path) -> str:
     """The task type of a base model: SEQ_2_SEQ_LM for encoder-decoders, SEQ_CLS for encoders, else CAUSAL_LM."""
     config = _from_local_first(AutoConfig.from_pretrained, source)
@@ -107,8 +124,10 @@ def load_tokenizer(source: str | Path) -> Any:  # noqa: ANN401
 def longest_input(model: nn.Module, tokenizer: Any) -> int:  # noqa: ANN401
     """The number of tokens that a model holds, 1024 where nothing says."""
     config: Any = model.config
-    for key in ("max_position_embeddings", "n_positions"):
-        if getattr(config, key, None) and not config.is_encoder_decoder:
+    # Relative positions, as T5's, have no end; an old n_positions in such a config says nothing.
+    keys = ("max_position_embeddings",) if config.is_encoder_decoder else ("max_position_embeddings", "n_positions")
+    for key in keys:
+        if getattr(config, key, None):
             return int(getattr(config, key)) - _first_position(model)
     limit = getattr(tokenizer, "model_max_length", None)
     return int(limit) if limit and limit < 1_000_000 else _MAX_LENGTH
@@ -123,23 +142,35 @@ def _first_position(model: nn.Module) -> int:
 
 def _from_local_first(loader: Callable[..., Any], source: str | Path, **kwargs: Any) -> Any:  # noqa: ANN401
     """Call a `from_pretrained` of transformers on local files, then on the hub where `source` is no folder."""
-    is_folder = Path(source).expanduser().is_dir()
-    name = str(Path(source).expanduser().resolve()) if is_folder else str(source)
+    path = Path(source).expanduser()
+    name = str(path.resolve()) if path.is_dir() else str(source)
     try:
         try:
             return loader(name, local_files_only=True, **kwargs)
         except OSError:
-            if is_folder or Path(name).is_absolute():
+            if not _may_be_on_hub(name):
                 raise
             return loader(name, **kwargs)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... for files that do not serve
-        first_line = (str(error).strip().splitlines() or [""])[0]
         raise ModelError(
             f"cannot load the base model {name!r}",
             expected="a folder as save_pretrained of transformers writes it, or a hub id",
-            got=f"{type(error).__name__}: {first_line[:200]}" if is_folder else "no such folder, and none on the hub",
+            got=_told(error) if path.is_dir() else f"no such folder; {_told(error)}",
             remedy="check the path; --base-model overrides the name that an adapter carries",
         ) from error
+
+
+def _may_be_on_hub(name: str) -> bool:
+    """Whether a name can be meant as a hub id: `name` or `owner/name`, where no folder `owner` is here."""
+    path = Path(name)
+    is_local = path.is_absolute() or path.is_dir() or ("/" in name and path.parent.is_dir())
+    return not is_local and name.count("/") <= 1
+
+
+def _told(error: BaseException) -> str:
+    """An error's kind and first line."""
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line[:200]}"
 
 
 @contextmanager

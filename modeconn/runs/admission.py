@@ -30,7 +30,7 @@ def admit(folder: Path, wanted: RunRecord, *, overwrite: bool, locked: bool = Fa
     Args:
         folder: The run folder, absolute; it need not exist.
         wanted: The record that the run would write.
-        overwrite: Whether what a former run left may go.
+        overwrite: Whether what a former run of the same command left may go.
         locked: Whether the caller holds the folder's lock.
 
     Returns:
@@ -46,6 +46,9 @@ def admit(folder: Path, wanted: RunRecord, *, overwrite: bool, locked: bool = Fa
     if former is None:
         _refuse_foreign(folder)
         return None
+    if _left_nothing(folder, former):
+        return None
+    _refuse_command(folder, former, wanted)
     if overwrite or former.status == "discarded":
         return None
     _refuse_other(folder, differences(former, wanted))
@@ -130,6 +133,26 @@ def _refuse_foreign(folder: Path) -> None:
             f"cannot use {folder} as a run folder",
             expected=f"a new or empty folder, or one with the {RECORD_NAME} of a run",
             got=f"files of something else: {listed(names)}",
+            remedy="give another --output-dir",
+        )
+
+
+def _left_nothing(folder: Path, former: RunRecord) -> bool:
+    """Whether a run ended early without a file or a part: its folder is as good as empty."""
+    if former.status not in ("failed", "interrupted"):
+        return False
+    parts = folder / INNER / "partial"
+    written = any((folder / name).exists() for name in former.files)
+    return not written and not any(path.is_file() for path in parts.rglob("*"))
+
+
+def _refuse_command(folder: Path, former: RunRecord, wanted: RunRecord) -> None:
+    """Refuses a folder with the run of another command, which not even an overwrite may replace."""
+    if former.command != wanted.command:
+        raise RunError(
+            f"cannot write into {folder}: it holds the run of another command",
+            expected=f"a run of {wanted.command}, or none",
+            got=f"a run of {former.command}",
             remedy="give another --output-dir",
         )
 

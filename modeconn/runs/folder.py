@@ -64,7 +64,8 @@ class RunFolder:
             settings: Its settings, a dataclass or a mapping of plain values.
             hashes: Content hashes of the inputs by name, where they are known already. A run whose inputs
                 have changed since is another run.
-            overwrite: Whether to replace what a former run left here. Files that no run wrote stay.
+            overwrite: Whether to replace what a former run of the same command left here. Files that no
+                run wrote stay.
 
         Returns:
             The run: `finished` if the same run ended well here before, `resumed` if it ended early, so

@@ -126,13 +126,11 @@ def read_record(folder: str | Path) -> RunRecord | None:
 
 
 def differences(former: RunRecord, wanted: RunRecord) -> list[str]:
-    """What keeps two records from being one run, in words, one entry per difference, sorted.
+    """What keeps two records of a command from being one run, in words, one entry per difference, sorted.
 
-    Compared are the command, the settings (but those that say where and how loudly), and the hashes that
+    Compared are the settings (but those that say where and how loudly), and the hashes that
     both records hold.
     """
-    if former.command != wanted.command:
-        return [f"command {former.command} (now {wanted.command})"]
     before = _flat(_compared(former.settings), "")
     now = _flat(_compared(wanted.settings), "")
     shared = former.hashes.keys() & wanted.hashes.keys()

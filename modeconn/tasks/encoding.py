@@ -1,10 +1,11 @@
 """Examples as token rows: where the answer begins, what is cut, which rows belong to one question."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from modeconn.errors import TaskError, listed
+from modeconn.tasks.rows import EncodedRows, check_told_apart, fitted_rows
 from modeconn.tasks.task import Example, Task
 
 
@@ -25,7 +26,7 @@ class EncodingSettings:
     Attributes:
         max_length: Tokens that a row may have; None takes what the model holds.
         score_eos: Whether the end-of-sequence token after the answer is scored (training does, evaluation does not).
-        all_choices: Whether a task with a label set gets one row a label (evaluation) or the answer's row only.
+        all_choices: Whether a task of the metric accuracy gets one row a label (evaluation) or the answer's row only.
         token_budget: Tokens a batch, padding included.
         mask_labels: Whether a classifier's logits outside the task's own labels are left out.
         separator: What stands between prompt and answer of a causal model where neither has a blank there.
@@ -50,76 +51,26 @@ class EncodingSettings:
                 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One sequence to be scored.
-
-    Attributes:
-        context: Tokens that are read: the prompt, special tokens included.
-        targets: Tokens that are scored: the answer's, or a classifier's class.
-        example: Number of the example in its split.
-        choice: Index of the label that `targets` spells; 0 for free answers.
-    """
-
-    context: tuple[int, ...]
-    targets: tuple[int, ...]
-    example: int
-    choice: int = 0
-
-
-@dataclass(frozen=True)
-class EncodedRows:
-    """A split as rows.
-
-    Attributes:
-        rows: One row an example, or one a label and example.
-        answers: The right choice of every example, 0 for free answers.
-        num_truncated: Examples of which a part of the prompt was cut.
-        label_tokens: The token of every label, where each label is one token: then one pass over the prompt tells the
-            likelihood of all, and `rows` has one row an example. Otherwise None.
-    """
-
-    rows: tuple[Row, ...]
-    answers: tuple[int, ...]
-    num_truncated: int
-    label_tokens: tuple[int, ...] | None = None
-
-    def in_one_pass(self) -> "EncodedRows":
-        """The same rows, one an example where every label is one token after the same context."""
-        num_choices = len(self.rows) // len(self.answers)
-        labels = self.rows[:num_choices]
-        tokens = tuple(row.targets[0] for row in labels)
-        groups = [self.rows[i : i + num_choices] for i in range(0, len(self.rows), num_choices)]
-        alike = num_choices > 1 and all(
-            tuple(row.targets for row in group) == tuple((token,) for token in tokens)
-            and len({row.context for row in group}) == 1
-            for group in groups
-        )
-        if not alike:
-            return self
-        right = tuple(group[answer] for group, answer in zip(groups, self.answers, strict=True))
-        return replace(self, rows=right, label_tokens=tokens)
-
-
 def encode_continuations(
     task: Task, split: str, tokenizer: Tokenizer, *, max_length: int, settings: EncodingSettings
 ) -> EncodedRows:
     """Rows for a causal model: prompt and answer as one text, tokenised as one.
 
     The answer begins at the first token in which the text with the answer and the prompt alone differ. Where the
-    tokenizer merges the end of the prompt with the start of the answer, the merged token is scored, and the
-    context ends before it; blanks that end a prompt are read as the answer's. So every row is the
-    tokenizer's own tokenisation of the text. All choices of an example begin at one token, the earliest that any
+    tokenizer merges the end of the prompt with the start of the answer, as most do with a space before a word, the
+    merged token is scored, and the context ends before it; a line break that ends a prompt is context. So every row
+    is the tokenizer's own tokenisation of the text. All choices of an example begin at one token, the earliest that any
     of them needs: likelihoods given different contexts could not be compared.
 
     Raises:
-        TaskError: If an answer has no tokens, no context, or does not fit into `max_length`.
+        TaskError: If an answer has no tokens, no context, or does not fit into `max_length`, or two labels cannot be
+            told apart.
     """
     prefix, _ = special_tokens(tokenizer)
     eos = _eos(tokenizer) if settings.score_eos else ()
     examples = task.split(split)
     choices, answers = _choices(task, examples, settings)
-    prompts = _tokenize(tokenizer, [example.prompt.rstrip() for example in examples])
+    prompts = _prompts_alone(tokenizer, [example.prompt for example in examples])
     texts = [
         _joined(example.prompt, choice, settings.separator)
         for example, options in zip(examples, choices, strict=True)
@@ -127,11 +78,14 @@ def encode_continuations(
     ]
     tokens = iter(_tokenize(tokenizer, texts))
     pairs = []
-    for prompt, options in zip(prompts, choices, strict=True):
+    for spellings, options in zip(prompts, choices, strict=True):
         pieces = [next(tokens) for _ in options]
-        start = min(_num_shared(prompt, piece) for piece in pieces)
+        start = min(max(_num_shared(prompt, piece) for prompt in spellings) for piece in pieces)
         pairs.append([(piece[:start], piece[start:]) for piece in pieces])
-    return _fit(pairs, answers, prefix, (), max_length, f"{task.name}/{split}", ending=eos)
+    where = f"{task.name}/{split}"
+    if _chooses(task, settings):
+        check_told_apart(pairs, task.labels or (), ended=bool(eos), where=where)
+    return fitted_rows(pairs, answers, prefix, (), max_length, where, ending=eos)
 
 
 def encode_sources(
@@ -139,8 +93,10 @@ def encode_sources(
 ) -> EncodedRows:
     """Rows for an encoder-decoder: the prompt is the encoder's, the answer the decoder's.
 
+    Special tokens that the tokenizer puts before a text stand before the answer, too, unscored.
+
     Raises:
-        TaskError: If an answer has no tokens or does not fit into `max_length`.
+        TaskError: If an answer has no tokens or does not fit into `max_length`, or two labels cannot be told apart.
     """
     prefix, suffix = special_tokens(tokenizer)
     eos = _eos(tokenizer) if settings.score_eos else ()
@@ -149,7 +105,10 @@ def encode_sources(
     prompts = _tokenize(tokenizer, [example.prompt for example in examples])
     targets = iter(_tokenize(tokenizer, [choice.strip() for options in choices for choice in options]))
     pairs = [[(p, next(targets)) for _ in options] for p, options in zip(prompts, choices, strict=True)]
-    return _fit(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", ending=eos, targets_apart=True)
+    where = f"{task.name}/{split}"
+    if _chooses(task, settings):
+        check_told_apart(pairs, task.labels or (), ended=bool(eos), where=where)
+    return fitted_rows(pairs, answers, prefix, suffix, max_length, where, lead=prefix, ending=eos, targets_apart=True)
 
 
 def encode_texts(
@@ -157,13 +116,15 @@ def encode_texts(
 ) -> EncodedRows:
     """Rows for a classifier: the prompt is the text, the target the answer's place in `labels`.
 
+    Blanks around a label do not make it another class.
+
     Raises:
         TaskError: If an answer is not one of `labels`.
     """
     prefix, suffix = special_tokens(tokenizer)
     examples = task.split(split)
-    index = {label: number for number, label in enumerate(labels)}
-    unknown = {example.answer for example in examples} - index.keys()
+    index = {label.strip(): number for number, label in enumerate(labels)}
+    unknown = {example.answer.strip() for example in examples} - index.keys()
     if unknown:
         raise TaskError(
             f"the classifier has no class for some answers of {task.name}/{split}",
@@ -172,9 +133,9 @@ def encode_texts(
             remedy="train the head over the union of the tasks' labels",
         )
     prompts = _tokenize(tokenizer, [example.prompt for example in examples])
-    answers = [index[example.answer] for example in examples]
+    answers = [index[example.answer.strip()] for example in examples]
     pairs = [[(prompt, (answer,))] for prompt, answer in zip(prompts, answers, strict=True)]
-    return _fit(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", targets_apart=True)
+    return fitted_rows(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", targets_apart=True)
 
 
 def special_tokens(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -196,10 +157,28 @@ def _choices(
     task: Task, examples: Iterable[Example], settings: EncodingSettings
 ) -> tuple[list[tuple[str, ...]], list[int]]:
     """The answers to score for every example, and which of them is right."""
-    if task.labels is None or not settings.all_choices:
+    if task.labels is None or not _chooses(task, settings):
         return [(example.answer,) for example in examples], [0 for _ in examples]
     index = {label: number for number, label in enumerate(task.labels)}
     return [task.labels for _ in examples], [index[example.answer] for example in examples]
+
+
+def _chooses(task: Task, settings: EncodingSettings) -> bool:
+    """Whether the likeliest of the task's labels is asked for, rather than the answer alone."""
+    return settings.all_choices and task.metric == "accuracy"
+
+
+def _prompts_alone(tokenizer: Tokenizer, prompts: list[str]) -> list[set[tuple[int, ...]]]:
+    """Every prompt's tokens: as it stands, and with its last character by itself where that is a blank.
+
+    GPT-2 and its kin keep the last of several blanks apart if a word follows, and together if none does.
+    """
+    whole = _tokenize(tokenizer, prompts)
+    blank = [number for number, prompt in enumerate(prompts) if prompt[-1:].isspace()]
+    bodies = _tokenize(tokenizer, [prompts[number][:-1] for number in blank])
+    ends = _tokenize(tokenizer, [prompts[number][-1] for number in blank])
+    apart = {number: body + end for number, body, end in zip(blank, bodies, ends, strict=True)}
+    return [{tokens, apart.get(number, tokens)} for number, tokens in enumerate(whole)]
 
 
 def _tokenize(tokenizer: Tokenizer, texts: list[str]) -> list[tuple[int, ...]]:
@@ -224,73 +203,3 @@ def _num_shared(prompt: tuple[int, ...], text: tuple[int, ...]) -> int:
 def _eos(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The end-of-sequence token, or nothing where the tokenizer has none."""
     return () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
-
-
-def _fit(
-    pairs: list[list[tuple[tuple[int, ...], tuple[int, ...]]]],
-    answers: list[int],
-    prefix: tuple[int, ...],
-    suffix: tuple[int, ...],
-    max_length: int,
-    where: str,
-    *,
-    ending: tuple[int, ...] = (),
-    targets_apart: bool = False,
-) -> EncodedRows:
-    """Rows that fit: a prompt that is too long loses its middle, since questions stand at either end.
-
-    Cutting the middle follows LongBench (Bai 2023, arXiv 2308.14508). All choices of an example keep the same prompt.
-    """
-    rows, num_truncated = [], 0
-    fixed = len(prefix) + len(suffix)
-    for example, options in enumerate(pairs):
-        longest = max(len(targets) for _, targets in options) + len(ending)
-        room = max_length - fixed - (0 if targets_apart else longest)
-        _check_room(options, room, longest if targets_apart else 0, max_length, f"{where} example {example}")
-        cut = any(len(context) > room for context, _ in options)
-        num_truncated += cut
-        for choice, (context, targets) in enumerate(options):
-            kept = _without_middle(context, room)
-            whole = prefix + kept + suffix
-            if not whole:
-                raise _no_context(f"{where} example {example}")
-            rows.append(Row(whole, targets + ending, example, choice))
-    return EncodedRows(tuple(rows), tuple(answers), num_truncated).in_one_pass()
-
-
-def _without_middle(tokens: tuple[int, ...], room: int) -> tuple[int, ...]:
-    """At most `room` tokens: the first half and the last half of them."""
-    if len(tokens) <= room:
-        return tokens
-    head = room // 2
-    return tokens[:head] + tokens[len(tokens) - (room - head) :]
-
-
-def _check_room(
-    options: list[tuple[tuple[int, ...], tuple[int, ...]]], room: int, apart: int, max_length: int, where: str
-) -> None:
-    """Raise if an answer has no tokens, or leaves no room for its prompt."""
-    if any(not targets for _, targets in options):
-        raise TaskError(
-            f"an answer of {where} has no tokens",
-            expected="at least one token",
-            got="an answer that the tokenizer drops",
-            remedy="mend the example",
-        )
-    if room < 1 or apart > max_length:
-        raise TaskError(
-            f"the answer of {where} does not fit",
-            expected=f"prompt and answer within max_length={max_length} tokens, answers uncut",
-            got=f"an answer of {max(len(targets) for _, targets in options)} tokens",
-            remedy="raise max_length, or leave the example out",
-        )
-
-
-def _no_context(where: str) -> TaskError:
-    """The error for a row whose first answer token has nothing before it."""
-    return TaskError(
-        f"the answer of {where} has no context",
-        expected="a prompt, or a tokenizer that begins texts with a special token",
-        got="an empty prompt",
-        remedy="give every example a prompt",
-    )

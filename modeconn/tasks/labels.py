@@ -1,13 +1,17 @@
 """The label set of a task: declared and checked, or collected from the data."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from modeconn.errors import TaskError, listed
 
 from .columns import Columns
 from .examples import Example
+
+if TYPE_CHECKING:
+    from .task import Task
 
 
 def checked_labels(labels: object, *, where: str) -> tuple[str, ...] | None:
@@ -76,3 +80,26 @@ def _answer(record: object, columns: Columns) -> object:
     if isinstance(record, Example):
         return record.answer
     return record.get(columns.answer) if isinstance(record, Mapping) else None
+
+
+def union_of_labels(tasks: "Iterable[Task]") -> tuple[str, ...]:
+    """The labels of all tasks, in the order in which they come first; spaces around a name do not count.
+
+    Args:
+        tasks: Tasks with or without labels.
+
+    Returns:
+        Every label in the spelling that came first, empty where no task has labels.
+
+    Example:
+        >>> from modeconn.tasks import Example, Task
+        >>> test = {"test": (Example("fine", "good"),)}
+        >>> tone, mood = Task("tone", test, labels=("good", "bad")), Task("mood", test, labels=("fair", "good"))
+        >>> union_of_labels([tone, mood])
+        ('good', 'bad', 'fair')
+    """
+    union: dict[str, str] = {}
+    for task in tasks:
+        for label in task.labels or ():
+            union.setdefault(label.strip(), label)
+    return tuple(union.values())

@@ -116,6 +116,16 @@ def test_the_norm_is_that_of_the_dense_updates(points, updates):
     assert (points[0] - points[1]).norm() == pytest.approx(dense_norm(difference), rel=1e-12)
 
 
+def test_sums_over_modules_have_one_order():
+    modules = {f"layers.{number}.q": (3, 4) for number in range(200)}
+    heads = {f"classifier.{number}.weight": (2, 2) for number in range(50)}
+    saved = {"modules_to_save": ["classifier"]}
+    first, second = (make_point(make_tensors(seed, modules=modules, heads=heads), **saved) for seed in (1, 2))
+    updates = sum(first.updates[name].inner(second.updates[name]) for name in sorted(first.updates))
+    products = {name: float((first.saved[name].double() * second.saved[name].double()).sum()) for name in first.saved}
+    assert first.inner(second) == updates + sum(products[name] for name in sorted(products))  # to the last bit
+
+
 def test_the_distance_of_near_points_survives_the_cancellation(tensors, points, updates):
     near = {name: value * (1 + 1e-3) for name, value in tensors[0].items()}
     expected = dense_norm(dense_sum((1, updates[0]), (-1, dense(near))))

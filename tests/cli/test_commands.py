@@ -64,7 +64,18 @@ def test_a_finished_evaluation_is_shown_not_repeated(
     first = capsys.readouterr().out
     monkeypatch.setattr("modeconn.models.adapter_model.load_base", None)  # calling it would fail
     assert main(arguments) == 0
-    assert capsys.readouterr().out == first
+    again = capsys.readouterr()
+    assert again.out == first
+    assert again.err == f"finished before, shown again: {tmp_path / 'out'}\n"
+
+
+def test_a_trailing_slash_makes_no_other_run(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--output-dir", str(tmp_path / "out")]
+    assert main([*line, *out]) == 0
+    assert main([f"{part}/" if Path(part).is_dir() else part for part in line] + out) == 0
+    assert "finished before, shown again" in capsys.readouterr().err
 
 
 def test_an_interrupted_evaluation_goes_on_and_equals_a_straight_one(
@@ -117,7 +128,7 @@ def test_positions_and_space_can_be_given(line: list[str], tmp_path: Path) -> No
         (["--tasks", "no-such-task"], "no-such-task"),
     ],
 )
-def test_bad_input_ends_with_1_four_parts_and_nothing_written(
+def test_bad_input_ends_with_1_and_four_parts_and_the_corrected_command_runs(
     line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], message: str
 ) -> None:
     out = tmp_path / "out"
@@ -127,6 +138,8 @@ def test_bad_input_ends_with_1_four_parts_and_nothing_written(
     assert all(part in told for part in ("expected: ", "got: ", "remedy: "))
     assert "Traceback" not in told
     assert not (out / "profile.csv").exists()
+    assert main([*line, "--output-dir", str(out)]) == 0
+    assert (out / "profile.csv").exists()
 
 
 def test_an_adapter_of_another_base_is_refused(
@@ -153,6 +166,24 @@ def test_another_run_in_the_folder_is_refused(
     assert read_csv(tmp_path / "out" / "profile.csv")["t"].nunique() == 4
 
 
+@pytest.mark.parametrize("flag", ["--start", "--end", "--tasks", "--base-model"])
+def test_an_output_folder_with_an_input_is_never_written(
+    line: list[str],
+    flag: str,
+    bases: Callable[[str], Path],
+    task_folders: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = {"--start": line[2], "--end": line[4], "--tasks": task_folders[0], "--base-model": bases("llama")}
+    moved = shutil.copytree(given[flag], tmp_path / "out" / "input")
+    before = sorted(path.name for path in moved.iterdir())
+    assert main([*line, flag, str(moved), "--output-dir", str(tmp_path / "out"), "--overwrite"]) == 1
+    assert "holds nothing that the run reads" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["input"]
+    assert sorted(path.name for path in moved.iterdir()) == before
+
+
 def test_an_adapter_that_changed_since_makes_another_run(
     line: list[str], adapters: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +208,26 @@ def test_inspect_prints_modules_and_warns_of_pairs(
     assert capsys.readouterr().err == ""
 
 
+def test_inspect_loads_the_base_once_for_adapters_of_a_kind(
+    adapters: Callable[..., Path], bases: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modeconn.models import adapter_model
+
+    load, loaded = adapter_model.load_base, []
+    monkeypatch.setattr(adapter_model, "load_base", lambda *args, **more: loaded.append(1) or load(*args, **more))
+    folders = [str(adapters("llama", seed)) for seed in (1, 2)]
+    assert main(["inspect", *folders, "--base-model", str(bases("llama"))]) == 0
+    assert len(loaded) == 1
+
+
+def test_inspect_checks_every_adapter_against_the_base(
+    adapters: Callable[..., Path], bases: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [str(adapters("llama", 1)), str(adapters("gpt2", 1))]
+    assert main(["inspect", *folders, "--base-model", str(bases("llama"))]) == 1
+    assert "gpt2-1 does not fit the base model" in capsys.readouterr().err
+
+
 def test_inspect_as_json_gives_the_norms(
     adapters: Callable[..., Path], bases: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,12 +250,18 @@ def test_train_prints_the_score_matrix_and_evaluate_takes_its_checkpoints(
     settings = ["--num-train-epochs", "1", "--rank", "2", "--quiet", "--target-modules", "q_proj"]
     train = ["train", "--base-model", str(bases("llama")), "--tasks", *task_folders, "--output-dir", str(out)]
     assert main([*train, *settings]) == 0
-    assert "score matrix" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "score matrix" in captured.out
+    assert captured.err == ""
+    assert main([*train, *settings]) == 0
+    assert capsys.readouterr() == (captured.out, f"finished before, shown again: {out}\n")
     scores = read_csv(out / "scores.csv")
     assert list(scores.columns) == ["method", "adapter", "seed", "after_task", "task", "metric", "score"]
     assert len(scores) == 3 * 2 * 2
     ends = ["--start", str(out / "after-1-first"), "--end", str(out / "after-2-second")]
     evaluate = ["evaluate", *ends, "--tasks", *task_folders, "--num-points", "2", "--quiet"]
+    assert main([*evaluate, "--output-dir", str(out), "--overwrite"]) == 1  # not over its own inputs
+    assert (out / "after-1-first").is_dir()
     assert main([*evaluate, "--output-dir", str(tmp_path / "line")]) == 0
     frame = read_csv(tmp_path / "line" / "profile.csv").set_index(["task", "t"])["loss"]
     losses = scores.query("metric == 'loss'").set_index(["task", "after_task"])["score"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from evaluation_tasks import make_task
 from safetensors.torch import load_file
-from tiny import LABELS, TARGETS, make_base
+from tiny import TARGETS, make_base
 
 import modeconn as mc
 from modeconn.continual import TrainRun, train
@@ -35,9 +35,8 @@ def test_every_task_is_learnt_and_the_former_forgotten(trained: TrainRun) -> Non
 
 def test_the_first_row_is_the_base_model_itself(trained: TrainRun, bases: Callable[[str], Path]) -> None:
     model = mc.AdapterModel.from_pretrained(bases("llama"))
-    encoded = model.encode(SEQUENCE[0])
-    losses, _ = model.score_rows(model.module, encoded)
-    right = losses.reshape(-1, len(LABELS))[range(encoded.num_examples), encoded.rows.answers]
+    answers = model.encode(SEQUENCE[0], settings=mc.EncodingSettings(all_choices=False))
+    right, _ = model.score_rows(model.module, answers)
     assert score(trained, 0, "first", "loss") == pytest.approx(right.mean(), rel=1e-6)  # one token an answer
 
 
@@ -57,7 +56,9 @@ def test_a_finished_run_is_not_trained_again(
     trained: TrainRun, bases: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modeconn.models.adapter_model.load_base", None)  # calling it would fail
-    again = train(trained.checkpoints[0].parent, bases("llama"), SEQUENCE, **FAST)
+    again = train(trained.checkpoints[0].parent, f"{bases('llama')}/", SEQUENCE, **FAST)
+    assert again.finished_before
+    assert not trained.finished_before
     assert again.scores.equals(trained.scores)
 
 
@@ -112,9 +113,58 @@ def test_the_seed_decides(trained: TrainRun, bases: Callable[[str], Path], tmp_p
     assert not torch.equal(first[name], second[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("learning_rate", 0, "above 0"),
+        ("learning_rate", float("nan"), "above 0"),
+        ("weight_decay", -0.1, "0 or a number above"),
+        ("lora_dropout", 1.0, "from 0 to below 1"),
+        ("lora_dropout", -0.5, "from 0 to below 1"),
+        ("warmup_ratio", 1.5, "from 0 to 1"),
+        ("warmup_ratio", float("nan"), "from 0 to 1"),
+    ],
+)
+def test_settings_that_cannot_train_are_refused(name: str, value: float, expected: str) -> None:
+    flag = name.replace("_", "-")
+    with pytest.raises(mc.RunError, match=f"(?s)^{name} cannot be used.*{expected}\n.*got: {value}\n.*--{flag}"):
+        TrainSettings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_settings_at_their_bounds_are_taken() -> None:
+    TrainSettings(weight_decay=0, lora_dropout=0, warmup_ratio=1)
+    TrainSettings(warmup_ratio=0, lora_dropout=0.99)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b", "..", "."])
+def test_a_task_that_cannot_name_a_folder_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(mc.RunError, match=r"(?s)cannot name the checkpoints.*without slashes"):
+        train(tmp_path / "run", "no/base", [make_task(name, 0)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(mc.EvaluationError, match=r"(?s)cannot be told apart.*got: first, first"):
+        train(tmp_path / "run", "no/base", [SEQUENCE[0], SEQUENCE[0]])
+    with pytest.raises(mc.EvaluationError, match="there is no task"):
+        train(tmp_path / "run", "no/base", [])
+
+
+def test_a_base_inside_the_run_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run" / "base").mkdir(parents=True)
+    with pytest.raises(mc.RunError, match=r"(?s)inputs in it: .*base"):
+        train(tmp_path / "run", tmp_path / "run" / "base", SEQUENCE, overwrite=True)
+
+
+def test_only_modules_that_take_lora_are_offered(bases: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(mc.ModelError, match=r"(?s)no module gets an adapter") as refused:
+        train(tmp_path / "run", bases("llama"), SEQUENCE, target_modules=("input_layernorm",))
+    offered = refused.value.expected.removeprefix("target_modules among ").split(", ")
+    assert {"q_proj", "embed_tokens"} <= set(offered)
+    assert not [name for name in offered if "norm" in name]
+
+
 def test_bad_input(bases: Callable[[str], Path], tmp_path: Path) -> None:
-    with pytest.raises(mc.RunError, match=r"(?s)learning_rate cannot be used.*got: 0\n.*--learning-rate"):
-        TrainSettings(learning_rate=0)
     with pytest.raises(mc.ModelError, match=r"(?s)no module gets an adapter.*q_proj.*got: nothing_like_it"):
         train(tmp_path / "a", bases("llama"), SEQUENCE, target_modules=("nothing_like_it",))
     without_train = mc.Task("held-out", {"test": SEQUENCE[0].split("test")}, labels=SEQUENCE[0].labels)

@@ -143,7 +143,7 @@ def test_bad_arguments(ends: list[mc.Adapter], model: mc.AdapterModel, tasks: li
         mc.evaluate_path(line, model, tasks, num_points=1)
     with pytest.raises(mc.EvaluationError, match=r"(?s)not increasing.*remedy: sort"):
         mc.evaluate_path(line, model, tasks, t=[0, 0.5, 0.2, 1])
-    with pytest.raises(mc.EvaluationError, match="no task to evaluate"):
+    with pytest.raises(mc.EvaluationError, match="there is no task"):
         mc.evaluate_path(line, model, [])
     with pytest.raises(mc.EvaluationError, match=r"(?s)cannot be told apart.*first, first"):
         mc.evaluate_path(line, model, [tasks[0], tasks[0]])

@@ -51,14 +51,38 @@ def test_a_random_model_is_refused(ends: list[mc.Adapter], model: mc.AdapterMode
         dropout.remove()
 
 
+def infinite(adapter: mc.Adapter) -> mc.Adapter:
+    """The adapter with one factor that overflowed."""
+    name = sorted(adapter.updates)[0]
+    part = adapter.updates[name].parts[0]
+    huge = Update.of(LowRank(part.up * torch.inf, part.down, 1.0))
+    return replace(adapter, updates={**adapter.updates, name: huge}, source=None, name="overflowed")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_end_without_finite_losses_is_named_by_example(
+    ends: list[mc.Adapter], model: mc.AdapterModel, tasks: list[mc.Task], place: int
+) -> None:
+    line = mc.LinearPath(*ends)
+    line.points = (infinite(ends[0]), ends[1]) if place == 0 else (ends[0], infinite(ends[1]))
+    with pytest.raises(mc.EvaluationError, match=r"(?s)first/test at 'overflowed' are not finite.*22 NaN or infinite"):
+        mc.evaluate_path(line, model, tasks, num_points=2)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_misread_scaling_is_seen_in_narrow_dtypes(ends: list[mc.Adapter], tasks: list[mc.Task], dtype: str) -> None:
+    model = mc.AdapterModel.from_pretrained(adapters=ends, dtype=dtype)
+    encoded = [model.encode(task) for task in tasks]
+    assert max(check_ends(model, ends, encoded).values()) < 1e-3
+    wrong = replace(ends[0] * 1.3, source=ends[0].source, name="misread")
+    with pytest.raises(mc.EvaluationError, match=r"(?s)'misread' of the path is not the adapter.*within 0.005"):
+        check_ends(model, [wrong], encoded)
+
+
 def test_losses_that_are_not_finite_are_named_by_example(
     ends: list[mc.Adapter], model: mc.AdapterModel, tasks: list[mc.Task]
 ) -> None:
-    name = sorted(ends[0].updates)[0]
-    part = ends[0].updates[name].parts[0]
-    huge = Update.of(LowRank(part.up * torch.inf, part.down, 1.0))
-    broken = replace(ends[0], updates={**ends[0].updates, name: huge}, source=None)
-    line = mc.LinearPath(ends[0], ends[1])
-    line.points = (ends[0], broken)
+    line = mc.LinearPath(*ends)
+    line.points = (ends[0], infinite(ends[1]))
     with pytest.raises(mc.EvaluationError, match=r"(?s)not finite.*22 NaN or infinite, at examples 0, 1, 2"):
         mc.evaluate_path(line, model, tasks, t=[0, 0.5, 1], check=False)

@@ -5,7 +5,8 @@ import pytest
 from random_tasks import random_task
 
 from modeconn.models.encoded import EncodedTask, pad, reduce_rows
-from modeconn.tasks.encoding import EncodedRows, EncodingSettings, Row
+from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.rows import EncodedRows, Row
 
 
 def encoded_of(rows, answers):

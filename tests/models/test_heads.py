@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from tiny import LABELS
+from tiny import LABELS, make_base
 
 import modeconn as mc
-from modeconn.errors import ModelError, TaskError
+from modeconn.errors import AdapterError, ModelError, TaskError
 from modeconn.models.heads import base_labels, head_labels, head_size, labels_for_task
 
 
@@ -25,8 +25,18 @@ def head(adapters, tmp_path):
 
 
 def test_the_size_is_that_of_the_saved_head(head, adapters):
-    assert head_size([head()]) == 3
-    assert head_size([mc.Adapter.from_pretrained(adapters("llama", seed=1))]) is None
+    assert head_size([head()], task_type="SEQ_CLS") == 3
+    assert head_size([head(2)], task_type="CAUSAL_LM") is None
+    assert head_size([mc.Adapter.from_pretrained(adapters("llama", seed=1))], task_type="SEQ_CLS") is None
+
+
+def test_a_head_counts_where_the_adapter_does_not_say_its_task_type(head, tmp_path):
+    folder = shutil.copytree(head().source, tmp_path / "silent")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"task_type": None}))
+    two = make_base(tmp_path / "two", "bert", num_labels=2)
+    model = mc.AdapterModel.from_pretrained(two, adapters=[mc.Adapter.from_pretrained(folder)])
+    assert model.module.config.num_labels == 3
 
 
 def test_recorded_labels_are_taken(head):
@@ -34,17 +44,45 @@ def test_recorded_labels_are_taken(head):
     assert model.family.labels == ("x", "y", "z")
 
 
-def test_given_labels_come_before_recorded_ones(head):
-    assert head_labels([head(1, ["x", "y", "z"])], ["a", "b", "c"]) == ("a", "b", "c")
+OTHER_CLASSES = (
+    r"the head of adapter-1 has other classes than the model\n"
+    r"  expected: the classes that were recorded in training, \['x', 'y', 'z'\]\n"
+    r"  got: \['y', 'x', 'z'\]\n  remedy: load the model for this adapter"
+)
+
+
+def test_given_labels_do_not_override_recorded_ones(head):
+    with pytest.raises(ModelError, match=OTHER_CLASSES):
+        mc.AdapterModel.from_pretrained(adapters=[head(1, ["x", "y", "z"])], labels=["y", "x", "z"])
+
+
+def test_given_labels_may_differ_from_recorded_ones_in_blanks(head):
+    assert head_labels([head(1, ["x", " y", "z"])], ["x", "y", "z"], task_type="SEQ_CLS") == ("x", "y", "z")
+
+
+def test_a_point_with_other_classes_than_the_models_is_refused(head):
+    model = mc.AdapterModel.from_pretrained(adapters=[head(2)], labels=["y", "x", "z"])
+    with pytest.raises(ModelError, match=OTHER_CLASSES):
+        model.check(head(1, ["x", "y", "z"]))
+    model.check(head(3, ["y", "x", "z"]))
 
 
 def test_heads_of_different_classes_are_not_joined(head):
     expected = (
-        r"the adapters' heads have different classes\n  expected: one head over the union of the tasks' labels\n"
-        r"  got: \['a', 'b', 'c'\] and \['x', 'y', 'z'\]\n  remedy: train them in one run"
+        r"the heads of adapter-1 and adapter-2 have different classes\n  expected: the same classes in the same order\n"
+        r"  got: \['x', 'y', 'z'\] and \['y', 'x', 'z'\]\n  remedy: train them in one run"
     )
-    with pytest.raises(ModelError, match=expected):
-        mc.AdapterModel.from_pretrained(adapters=[head(1, ["x", "y", "z"]), head(2, ["a", "b", "c"])])
+    first, second = head(1, ["x", "y", "z"]), head(2, ["y", "x", "z"])
+    with pytest.raises(AdapterError, match=expected):
+        mc.AdapterModel.from_pretrained(adapters=[first, second])
+    with pytest.raises(AdapterError, match=expected):
+        mc.combine([0.5, 0.5], [first, second])
+
+
+@pytest.mark.parametrize("labels", [None, [" x", "y", "z"]])
+def test_heads_that_do_not_contradict_each_other_are_joined(labels, head):
+    first, second = head(1, ["x", "y", "z"]), head(2, labels)
+    assert mc.combine([0.5, 0.5], [first, second]).provenance["labels"] == ["x", "y", "z"]
 
 
 def test_a_wrong_number_of_labels_is_refused(head):
@@ -62,6 +100,18 @@ def test_a_task_with_as_many_labels_names_the_classes(head):
     assert model.encode(task_of(("maybe", "bad", "good"))).rows.answers == (0,)
 
 
+def test_a_second_task_does_not_name_the_classes_otherwise(head):
+    model = mc.AdapterModel.from_pretrained(adapters=[head()])
+    model.encode(task_of(("maybe", "bad", "good")))
+    expected = (
+        r"two tasks name the classifier's classes differently\n  expected: one list of names .*\n"
+        r"  got: \['maybe', 'bad', 'good'\] and \['good', 'bad', 'maybe'\]\n  remedy: give labels=\.\.\. "
+    )
+    with pytest.raises(ModelError, match=expected):
+        model.encode(task_of(("good", "bad", "maybe")))
+    model.encode(task_of(("maybe", "bad", "good")))
+
+
 def test_classes_that_nobody_names_are_an_error(head):
     model = mc.AdapterModel.from_pretrained(adapters=[head()])
     expected = (
@@ -74,7 +124,7 @@ def test_classes_that_nobody_names_are_an_error(head):
 
 def test_a_task_of_free_answers_names_no_classes():
     with pytest.raises(ModelError, match="and the task has no labels"):
-        labels_for_task((), None, 3)
+        labels_for_task((), None, 3, guessed=[])
 
 
 def test_an_answer_outside_the_head_is_an_error(head):

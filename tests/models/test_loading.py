@@ -12,7 +12,7 @@ from transformers import RobertaForSequenceClassification as Roberta
 
 import modeconn as mc
 from modeconn.errors import ModelError
-from modeconn.models.loading import as_dtype, guess_task_type, longest_input
+from modeconn.models.loading import _may_be_on_hub, as_dtype, guess_task_type, longest_input
 
 
 @pytest.fixture
@@ -95,14 +95,45 @@ def test_adapters_that_name_different_bases_need_one_to_be_given(adapters, bases
     assert mc.AdapterModel.from_pretrained(bases("llama"), adapters=points).base_name == str(bases("llama"))
 
 
-@pytest.mark.parametrize("source", ["no/such-model", "/no/such/folder"])
-def test_a_base_that_is_nowhere_is_told_with_the_remedy(source):
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("no/such-model", "OSError: We couldn't connect to "),
+        ("/no/such/folder", "OSError: Repo id must be in the form"),
+    ],
+)
+def test_a_base_that_is_nowhere_is_told_with_reason_and_remedy(source, reason):
     expected = (
         rf"cannot load the base model '{source}'\n  expected: a folder as save_pretrained of transformers writes it, "
-        r"or a hub id\n  got: no such folder, and none on the hub\n  remedy: check the path; --base-model overrides"
+        rf"or a hub id\n  got: no such folder; {reason}.*\n  remedy: check the path; --base-model overrides"
     )
     with pytest.raises(ModelError, match=expected):
         mc.AdapterModel.from_pretrained(source)
+
+
+@pytest.mark.parametrize("name", ["models/missing", "a/b/c", "/a/b", "./missing", "models"])
+def test_a_name_that_means_a_folder_is_not_looked_up_on_the_hub(name, tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not _may_be_on_hub(name)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "owner/name"])
+def test_other_names_may_be_on_the_hub(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _may_be_on_hub(name)
+
+
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+
+
+@pytest.mark.parametrize("device", ["foo", pytest.param("cuda", marks=NO_CUDA)])
+def test_a_device_that_cannot_be_used_is_told_before_loading(device):
+    expected = (
+        rf"(?s)cannot use the device '{device}'\n  expected: .*\n  got: \w+Error: .*\n  remedy: use device=\"cpu\""
+    )
+    with pytest.raises(ModelError, match=expected):
+        mc.AdapterModel.from_pretrained("no/such-model", device=device)
 
 
 def test_a_folder_that_holds_no_model_is_told_with_the_reason(tmp_path):

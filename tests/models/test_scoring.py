@@ -149,6 +149,12 @@ def test_masking_leaves_the_tasks_own_labels_only(labels, loaded, peft_model):
     assert sums.score.tolist() == (logits.argmax(1) == torch.tensor(right)).tolist()
 
 
+def test_masking_does_not_mind_blanks_around_labels(loaded):
+    model, _ = loaded("bert")
+    task = random_task(labels=(" maybe", "good "))
+    assert model.encode(task, settings=EncodingSettings(mask_labels=True)).allowed == (0, 2)
+
+
 def test_without_masking_other_tasks_labels_can_be_answered(loaded):
     model, point = loaded("bert")
     task = random_task(labels=("maybe", "good"))

@@ -147,10 +147,39 @@ def test_other_settings_are_another_run(tmp_path):
         opened(tmp_path, num_points=5, tasks=("c",))
 
 
-def test_another_command_is_another_run(tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_run_of_another_command_is_never_replaced(tmp_path, overwrite):
     finish(tmp_path)
-    with pytest.raises(RunError, match=r"got: command evaluate \(now train\)\n  remedy: .*--overwrite"):
-        opened(tmp_path, command="train")
+    with pytest.raises(RunError, match=r"got: a run of evaluate\n  remedy: give another --output-dir$"):
+        opened(tmp_path, command="train", overwrite=overwrite)
+    assert (tmp_path / "result.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_run_that_left_nothing_makes_room_for_any_other(tmp_path, error):
+    def fail():
+        with opened(tmp_path, num_points=1) as run:
+            run.record(hashes={"base": "ab"})
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    with opened(tmp_path, command="train", num_points=5) as run:
+        run.record(hashes={"base": "cd"})
+    record = read_record(tmp_path)
+    assert (record.command, record.settings["num_points"], record.hashes) == ("train", 5, {"base": "cd"})
+
+
+def test_a_failed_run_that_left_a_file_is_another_run(tmp_path):
+    def fail():
+        with opened(tmp_path) as run:
+            run.write_text("first of two", "result.txt")
+            raise ValueError("late")
+
+    with pytest.raises(ValueError, match="late"):
+        fail()
+    with pytest.raises(RunError, match="holds another run"):
+        opened(tmp_path, num_points=5)
 
 
 def test_at_most_ten_differences_are_told(tmp_path):

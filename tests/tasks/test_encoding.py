@@ -25,7 +25,7 @@ def bpe(words):
 
 def byte_level():
     """As GPT-2's: no special tokens around a text; a blank belongs to the word after it."""
-    tokenizer = Tokenizer(bpe(["Ġundo", "the", "Ġcat", "Ġyes", "yes", "Ġno", "no", "Answer"]))
+    tokenizer = Tokenizer(bpe(["Ġundo", "ĊĊ", "the", "Ġcat", "Ġyes", "yes", "Ġno", "no", "Answer"]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
@@ -75,7 +75,8 @@ BOUNDARIES = [
     ("byte-level", "Answer:", "yes", ["Answer", ":"], ["Ġyes"]),
     ("byte-level", "Answer:", " yes", ["Answer", ":"], ["Ġyes"]),
     ("byte-level", "Answer: ", "yes", ["Answer", ":"], ["Ġyes"]),
-    ("byte-level", "the cat\n", "yes", ["the", "Ġcat"], ["Ċ", "yes"]),
+    ("byte-level", "the cat\n", "yes", ["the", "Ġcat", "Ċ"], ["yes"]),
+    ("byte-level", "the cat\n\n", "yes", ["the", "Ġcat", "Ċ", "Ċ"], ["yes"]),
     ("metaspace", "Answer:", "yes", ["<s>", "▁Answer:"], ["▁yes"]),
     ("metaspace", "Answer: ", "yes", ["<s>", "▁Answer:"], ["▁yes"]),
     ("unsplit", "Answer:", "yes", ["<s>", "▁Answer"], [":▁yes"]),
@@ -120,7 +121,7 @@ def test_a_row_is_the_tokenizers_own_tokenisation_of_the_text(kind, prompt, answ
     bare = prompt[-1].isspace() or answer[0].isspace()
     text = prompt + ("" if bare else separator) + answer
     tokenizer = tokenizer_of(kind)
-    assume(tokenizer(text)["input_ids"][0] == tokenizer(prompt.rstrip())["input_ids"][0])  # else there is no context
+    assume(tokenizer(text)["input_ids"][0] == tokenizer(prompt)["input_ids"][0])  # else there is no context
     (row,) = encode(kind, prompt, answer, separator=separator).rows
     assert list(row.context + row.targets) == tokenizer(text)["input_ids"]
 
@@ -129,7 +130,7 @@ def test_a_row_is_the_tokenizers_own_tokenisation_of_the_text(kind, prompt, answ
 @settings(max_examples=100, deadline=None)
 def test_no_letter_of_the_answer_is_read_as_context(prompt, answer):
     tokenizer = tokenizer_of("byte-level")
-    assume(tokenizer(f"{prompt} {answer}")["input_ids"][0] == tokenizer(prompt.rstrip())["input_ids"][0])
+    assume(tokenizer(f"{prompt} {answer}")["input_ids"][0] == tokenizer(prompt)["input_ids"][0])
     (row,) = encode("byte-level", prompt, answer).rows
     assert prompt.startswith(tokenizer.decode(row.context))
     assert tokenizer.decode(row.targets).endswith(answer)
@@ -178,6 +179,48 @@ def test_training_takes_the_answers_row_only():
     assert [tokenizer_of("words").decode(row.targets) for row in encoded.rows] == ["yes"]
 
 
+def test_a_task_scored_by_exact_match_takes_the_answers_row_only():
+    task = Task.from_records(
+        "task", {"test": [{"prompt": "the cat", "answer": "yes"}]}, labels=("no", "yes"), metric="exact_match"
+    )
+    encoded = encode_continuations(
+        task, "test", tokenizer_of("words"), max_length=9, settings=EncodingSettings(all_choices=True)
+    )
+    spelled = [tokenizer_of("words").decode(row.targets) for row in encoded.rows]
+    assert (spelled, encoded.label_tokens, encoded.answers) == (["yes"], None, (0,))
+
+
+def encode_choices(encode_rows, labels, **changes):
+    task = Task.from_records("task", {"test": [{"prompt": "the cat", "answer": labels[0]}]}, labels=labels)
+    settings = EncodingSettings(**changes)
+    return encode_rows(task, "test", tokenizer_of("words"), max_length=9, settings=settings)
+
+
+@pytest.mark.parametrize("encode_rows", [encode_continuations, encode_sources])
+@pytest.mark.parametrize("score_eos", [False, True])
+def test_labels_of_the_same_tokens_are_an_error(encode_rows, score_eos):
+    expected = (
+        r"does not tell the labels of task/test apart\n  expected: labels of different tokens\n"
+        r"  got: 'the bar' and 'the foo', which become the same tokens\n  remedy: rename one"
+    )
+    with pytest.raises(TaskError, match=expected):
+        encode_choices(encode_rows, ("the foo", "no", "the bar"), score_eos=score_eos)
+
+
+@pytest.mark.parametrize("encode_rows", [encode_continuations, encode_sources])
+def test_a_label_that_begins_another_needs_the_end_to_be_scored(encode_rows):
+    """The longer one is the shorter one and something more: never likelier, unless ending counts."""
+    labels = ("yes no", "maybe", "yes")
+    expected = r"(?s)beginning of another.*got: 'yes' and 'yes no'\n  remedy: score .* score_eos=True \(--score-eos\)"
+    with pytest.raises(TaskError, match=expected):
+        encode_choices(encode_rows, labels)
+    assert len(encode_choices(encode_rows, labels, score_eos=True).rows) == 3
+
+
+def test_labels_need_not_be_told_apart_where_the_answer_alone_is_scored():
+    assert len(encode_choices(encode_continuations, ("yes", "yes no"), all_choices=False).rows) == 1
+
+
 def test_all_choices_of_an_example_have_one_context():
     """The colon merges with "yes" but not with "cat": likelihoods given different contexts cannot be compared."""
     rows = encode("unsplit", "Answer:", "yes", labels=("yes", "cat")).rows
@@ -209,6 +252,14 @@ def test_an_encoder_decoder_writes_no_blank_before_the_answer():
     task = Task.from_records("task", {"test": [{"prompt": "the cat", "answer": " yes"}]})
     (row,) = encode_sources(task, "test", tokenizer_of("byte-level"), max_length=9, settings=EncodingSettings()).rows
     assert tokenizer_of("byte-level").decode(row.targets) == "yes"
+
+
+def test_an_encoder_decoder_reads_what_begins_texts_before_the_answer_too():
+    task = Task.from_records("task", {"test": [{"prompt": "the cat", "answer": "sat"}]})
+    tokenizer = make_tokenizer("bert")
+    (row,) = encode_sources(task, "test", tokenizer, max_length=9, settings=EncodingSettings()).rows
+    parts = (row.context, row.lead, row.targets)
+    assert [tokenizer.decode(part) for part in parts] == ["<s> the cat </s>", "<s>", "sat"]
 
 
 @pytest.mark.parametrize("encode_rows", [encode_continuations, encode_sources])

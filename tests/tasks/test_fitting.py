@@ -1,5 +1,7 @@
 """Rows that fit a model: what is cut, what never is, and which special tokens stand around the text."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +94,16 @@ def test_an_encoder_decoder_cuts_the_prompt_alone_and_keeps_its_ending_token():
     assert (words(row.context), words(row.targets)) == ("question : answer : </s>", "good bad yes </s>")
 
 
+@pytest.mark.parametrize(("max_length", "fits"), [(3, True), (2, False)])
+def test_what_leads_the_answer_of_an_encoder_decoder_takes_room_too(max_length, fits):
+    encoded = partial(encode_sources, task_of("good bad", prompt="cat"), "test", make_tokenizer("bert"))
+    if fits:
+        assert len(encoded(max_length=max_length, settings=EncodingSettings()).rows) == 1
+    else:
+        with pytest.raises(TaskError, match="does not fit"):
+            encoded(max_length=max_length, settings=EncodingSettings())
+
+
 def test_a_classifier_cuts_the_text_and_keeps_both_special_tokens():
     encoded = encode_texts(task_of("bad"), "test", make_tokenizer("bert"), max_length=6, labels=LABELS)
     assert [words(row.context) for row in encoded.rows] == ["<s> question : answer : </s>"]
@@ -101,6 +113,12 @@ def test_a_classifier_cuts_the_text_and_keeps_both_special_tokens():
 def test_a_classifiers_target_is_the_place_of_the_label_in_the_head():
     encoded = encode_texts(task_of("bad", "good"), "test", make_tokenizer("bert"), max_length=20, labels=LABELS)
     assert ([row.targets for row in encoded.rows], encoded.answers) == ([(1,), (0,)], (1, 0))
+
+
+def test_blanks_around_a_label_do_not_make_it_another_class():
+    task = task_of(" bad", "good", labels=("good", " bad"))
+    encoded = encode_texts(task, "test", make_tokenizer("bert"), max_length=20, labels=("good ", "bad"))
+    assert encoded.answers == (1, 0)
 
 
 def test_a_label_that_the_head_lacks_is_an_error():

@@ -1,0 +1,40 @@
+"""Names for what an evaluation measures, made from everything that decides its numbers."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import torch
+
+from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.encoded import EncodedTask
+from modeconn.paths.path import Path
+
+
+def point_keys(
+    path: Path, model: AdapterModel, encoded: Sequence[EncodedTask], positions: Sequence[float]
+) -> list[str]:
+    """One key a position; two are equal only if the records of both points are.
+
+    A path's or a task's name says little: two folders may be called `checkpoint-100`.
+
+    Args:
+        path: The path.
+        model: The model.
+        encoded: The splits that are evaluated.
+        positions: T positions on the path.
+
+    Returns:
+        T texts of 64 hexadecimal digits.
+    """
+    shared = hashlib.sha256()
+    shared.update(repr((path.name, path.space, [point.fingerprint for point in path.points])).encode())
+    shared.update(repr((model.fingerprint, str(model.dtype), model.device.type)).encode())
+    for split in encoded:
+        shared.update(repr((split.task, split.split, split.metric, split.rows, split.order)).encode())
+        shared.update(repr((split.allowed, split.settings)).encode())
+    rows = path.coefficients(torch.tensor(positions, dtype=torch.float64)).tolist()  # [T, K]
+    return [
+        hashlib.sha256(json.dumps([shared.hexdigest(), position, row]).encode()).hexdigest()
+        for position, row in zip(positions, rows, strict=True)
+    ]
