@@ -6,6 +6,7 @@ from .continual.trainer import TrainRun as TrainRun
 from .continual.trainer import train as train
 from .errors import AdapterError as AdapterError
 from .errors import EvaluationError as EvaluationError
+from .errors import FitError as FitError
 from .errors import ModeconnError as ModeconnError
 from .errors import ModelError as ModelError
 from .errors import PathError as PathError

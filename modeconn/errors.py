@@ -45,6 +45,10 @@ class EvaluationError(ModeconnError):
     """An evaluation gave numbers that must not be reported."""
 
 
+class FitError(ModeconnError):
+    """A curve cannot be fitted as asked, or a fit went wrong."""
+
+
 class RunError(ModeconnError):
     """A run folder cannot be used, or a run's settings are wrong."""
 

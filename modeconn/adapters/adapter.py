@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from modeconn.adapters.agreement import check_same_base, check_same_shapes
+from modeconn.adapters.agreement import check_have_updates, check_same_base, check_same_shapes
 from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.layout import Layout
-from modeconn.adapters.lora import PREFIX, combined_config, lora_tensors, parse_lora
+from modeconn.adapters.kinds.kind import PREFIX
+from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.reading import read_adapter_files
-from modeconn.adapters.update import Update
+from modeconn.adapters.update import BaseWeights, Update
 from modeconn.adapters.writing import write_adapter
 from modeconn.errors import AdapterError, listed
 
@@ -37,6 +38,7 @@ class Adapter:
         name: How tables and messages call the point.
         weight_sum: The sum of the coefficients: 1 for a checkpoint, 0 for a difference.
         source: The folder it was read from, if it is one unchanged checkpoint.
+        own: The adapter's own tensors under PEFT's names; None for a combination of weight updates.
     """
 
     config: AdapterConfig
@@ -47,6 +49,7 @@ class Adapter:
     name: str = "point"
     weight_sum: float = 1.0
     source: Path | None = None
+    own: Mapping[str, torch.Tensor] | None = None
 
     @classmethod
     def from_pretrained(
@@ -101,8 +104,10 @@ class Adapter:
             config: The adapter's settings.
             fields: Other fields of the adapter, such as `name`.
         """
-        parts = parse_lora(tensors, config)
-        return cls(config, parts.updates, parts.saved, parts.base_copies, **fields)
+        parts = config.kind.read(tensors, config)
+        copies = {_copy_name(name) for name in parts.base_copies}
+        own = {name: value for name, value in tensors.items() if name not in copies}
+        return cls(config, parts.updates, parts.saved, parts.base_copies, own=own, **fields)
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the point as an adapter folder that plain PEFT loads; returns the folder.
@@ -120,23 +125,24 @@ class Adapter:
                 got=f"coefficients that sum to {self.weight_sum:g}",
                 remedy="add the difference to a checkpoint first",
             )
-        if not self.updates:
+        if not self.updates and self.config.kind.has_update:
             raise AdapterError(
                 f"cannot save {self.name} as an adapter",
                 expected="a point with an update",
                 got="a combination in which every update cancels",
                 remedy="the base model itself is that point",
             )
-        copies = {
-            f"{PREFIX}{name.removesuffix('.weight')}.base_layer.weight": value
-            for name, value in self.base_copies.items()
-        }
+        copies = {_copy_name(name): value for name, value in self.base_copies.items()}
         return write_adapter(Path(folder), {**self.tensors, **copies}, dict(self.config.raw), self.provenance)
 
     @cached_property
     def tensors(self) -> Mapping[str, torch.Tensor]:
-        """The point's tensors under PEFT's names, float32."""
-        return lora_tensors(self.updates, self.saved, self.config)
+        """The point's tensors under PEFT's names, float32; those of a combination are one pair of factors a module.
+
+        Raises:
+            AdapterError: If an update of a combination has no factors.
+        """
+        return lora_tensors(self.updates, self.saved, self.config) if self.own is None else self.own
 
     @cached_property
     def layout(self) -> Layout:
@@ -155,22 +161,46 @@ class Adapter:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 in hex of the tensors' names, shapes and values and of their scalings."""
+        """SHA-256 in hex of what the point does: its updates and saved modules; of its tensors where it has no update."""
         digest = hashlib.sha256()
-        for name, shape in self.layout.shapes:
-            digest.update(f"{name} {shape}".encode())
-            digest.update(self.tensors[name].contiguous().numpy().tobytes())
-        scalings = {name: self.config.scaling(name.removesuffix(".weight")) for name in sorted(self.updates)}
-        digest.update(repr(scalings).encode())
+        for name in sorted(self.updates):
+            digest.update(f"{name} {self.updates[name].digest()}".encode())
+        others = self.saved if self.config.kind.has_update else self.tensors
+        for name in sorted(others):
+            digest.update(f"{name} {tuple(others[name].shape)}".encode())
+            digest.update(others[name].contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     @property
     def is_zero(self) -> bool:
         """Whether the update is zero everywhere."""
-        return not any(part.up.any() and part.down.any() for update in self.updates.values() for part in update.parts)
+        return self.config.kind.has_update and all(update.is_zero for update in self.updates.values())
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether an update is a function of the base's weights, as DoRA's is."""
+        return any(update.needs_base for update in self.updates.values())
+
+    def on(self, base: BaseWeights) -> "Adapter":
+        """The same point with updates that no longer need the base: norms and inner products can be taken.
+
+        Args:
+            base: Where the base's weights are, such as an `AdapterModel`.
+        """
+        if not self.needs_base:
+            return self
+        bound = {
+            name: update.on(base.weight(name), transposed=base.transposed(name)) if update.needs_base else update
+            for name, update in self.updates.items()
+        }
+        return replace(self, updates=bound)
 
     def inner(self, other: "Adapter") -> float:
-        """The inner product of two points in weights space, saved modules included, in float64."""
+        """The inner product of two points in weights space, saved modules included, in float64.
+
+        Raises:
+            AdapterError: If an update needs the base's weights; bind the points with `on` first.
+        """
         # Sorted: a set's order differs between processes, and with it the last bits of a sum.
         updates = sum(
             self.updates[name].inner(other.updates[name]) for name in sorted(self.updates.keys() & other.updates.keys())
@@ -186,13 +216,13 @@ class Adapter:
         return max(self.inner(self), 0.0) ** 0.5
 
     def __add__(self, other: "Adapter") -> "Adapter":
-        return combine([1.0, 1.0], [self, other])
+        return combine((1.0, 1.0), (self, other))
 
     def __sub__(self, other: "Adapter") -> "Adapter":
-        return combine([1.0, -1.0], [self, other])
+        return combine((1.0, -1.0), (self, other))
 
     def __mul__(self, factor: float) -> "Adapter":
-        return combine([factor], [self])
+        return combine((factor,), (self,))
 
     __rmul__ = __mul__
 
@@ -204,7 +234,13 @@ class Adapter:
         )
 
 
-def combine(coefficients: list[float], points: list[Adapter], *, name: str | None = None) -> Adapter:
+def combine(
+    coefficients: Sequence[float],
+    points: Sequence[Adapter],
+    *,
+    by_parameter: Mapping[str, Sequence[float]] | None = None,
+    name: str | None = None,
+) -> Adapter:
     """The linear combination of points in weights space, `sum_k c_k dW_k`, exact and never formed densely.
 
     Ranks and target modules may differ; a module that a point lacks has `dW = 0` there. A combination that is
@@ -213,25 +249,32 @@ def combine(coefficients: list[float], points: list[Adapter], *, name: str | Non
     Args:
         coefficients: K numbers.
         points: K adapters of one base model.
+        by_parameter: Parameter name -> K numbers that hold for this parameter instead.
         name: How tables call the result.
 
     Raises:
-        AdapterError: If the points are of different bases, a parameter has different shapes, or a saved module is
-            not in all points.
+        AdapterError: If the points are of different bases, a parameter has different shapes, a saved module is
+            not in all points, or a point has no weight update.
     """
     pairs = [(c, p) for c, p in zip(coefficients, points, strict=True) if c != 0.0]
-    if len(pairs) == 1 and pairs[0][0] == 1.0:
+    if not by_parameter and len(pairs) == 1 and pairs[0][0] == 1.0:
         return pairs[0][1]
+    check_have_updates(points)
     check_same_base(points)
     check_same_shapes(points)
+    own = by_parameter or {}
     updates = {}
-    for parameter in sorted({parameter for _, point in pairs for parameter in point.updates}):
-        present = [(c, p.updates[parameter]) for c, p in pairs if parameter in p.updates]
+    for parameter in sorted({parameter for point in points for parameter in point.updates}):
+        row = own.get(parameter, coefficients)
+        present = [(c, p.updates[parameter]) for c, p in zip(row, points, strict=True) if parameter in p.updates]
         combined = Update.combine([c for c, _ in present], [update for _, update in present])
         if combined.parts:
             updates[parameter] = combined
     first = points[0]
-    saved = {key: sum(c * p.saved[key] for c, p in zip(coefficients, points, strict=True)) for key in first.saved}
+    saved = {
+        key: sum(c * p.saved[key] for c, p in zip(own.get(key, coefficients), points, strict=True))
+        for key in first.saved
+    }
     config = first.config
     if updates:
         config = replace(config, raw=combined_config(config, updates))
@@ -243,3 +286,8 @@ def combine(coefficients: list[float], points: list[Adapter], *, name: str | Non
         name=name or "combination",
         weight_sum=sum(c * p.weight_sum for c, p in pairs),
     )
+
+
+def _copy_name(parameter: str) -> str:
+    """PEFT's name of a base weight that is saved beside the adapter."""
+    return f"{PREFIX}{parameter.removesuffix('.weight')}.base_layer.weight"

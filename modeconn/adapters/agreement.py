@@ -8,6 +8,19 @@ from modeconn.errors import AdapterError, listed
 
 if TYPE_CHECKING:
     from modeconn.adapters.adapter import Adapter
+    from modeconn.adapters.update import Update
+
+
+def check_have_updates(points: "Sequence[Adapter]") -> None:
+    """Raise if a point is of a kind that has no weight update."""
+    without = [f"{point.name} ({point.config.kind.name})" for point in points if not point.config.kind.has_update]
+    if without:
+        raise AdapterError(
+            "points without a weight update cannot be combined in weights space",
+            expected="adapters that change the base's weights",
+            got=listed(without),
+            remedy='join them in space="factors", the only coordinates that they have',
+        )
 
 
 def check_same_base(points: "Sequence[Adapter]") -> None:
@@ -28,7 +41,7 @@ def check_same_shapes(points: "Sequence[Adapter]") -> None:
         differences = [
             f"{name} {list(first.updates[name].shape)} and {list(other.updates[name].shape)}"
             for name in first.updates.keys() & other.updates.keys()
-            if first.updates[name].shape != other.updates[name].shape
+            if not _same_shape(first.updates[name], other.updates[name])
         ]
         differences += [
             f"{name} {list(first.saved[name].shape)} and {list(other.saved[name].shape)}"
@@ -44,6 +57,11 @@ def check_same_shapes(points: "Sequence[Adapter]") -> None:
                 remedy="train the adapters on one base with one head over the union of the labels",
             )
         _check_same_classes(first, other)
+
+
+def _same_shape(first: "Update", other: "Update") -> bool:
+    """Whether two updates can be of one parameter; one that lies as the model stores it may be turned."""
+    return first.shape == other.shape or (first.stored != other.stored and first.shape == other.shape[::-1])
 
 
 def _check_same_classes(first: "Adapter", other: "Adapter") -> None:

@@ -1,7 +1,6 @@
 """Adapter folders on disk: written beside their place and moved there whole."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from modeconn.adapters.reading import CONFIG_FILE, PICKLE_FILE, PROVENANCE_FILE, WEIGHTS_FILE
+from modeconn.atomic import replacing
 from modeconn.errors import AdapterError
 
 # What an adapter folder may hold to be replaced: a training folder with checkpoints in it is not one.
@@ -42,9 +42,7 @@ def write_adapter(
             remedy="give another folder",
         )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-            new = Path(temporary) / "new"
+        with replacing(folder, scratch=folder.parent) as new:
             new.mkdir()
             save_file(
                 {name: value.contiguous().clone() for name, value in tensors.items()},
@@ -54,7 +52,6 @@ def write_adapter(
             _write_json(new / CONFIG_FILE, config)
             if provenance:
                 _write_json(new / PROVENANCE_FILE, provenance)
-            _put(new, folder, old=Path(temporary) / "old")
     except (OSError, SafetensorError) as error:
         raise AdapterError(
             f"cannot save an adapter to {folder}",
@@ -68,19 +65,6 @@ def write_adapter(
 def _is_replaceable(folder: Path) -> bool:
     """Whether a folder is empty or an adapter's and nothing else's."""
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= _OWN_FILES
-
-
-def _put(new: Path, folder: Path, *, old: Path) -> None:
-    """Rename a folder into place; one in the way is set aside first, and put back when the rename fails."""
-    if not folder.exists():
-        new.rename(folder)
-        return
-    folder.rename(old)
-    try:
-        new.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
 
 
 def _write_json(file: Path, value: Mapping[str, Any]) -> None:

@@ -3,9 +3,10 @@
 Writes profile.csv, examples.parquet, barriers.csv and figures/ to the output folder and prints the barriers.
 """
 
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modeconn.runs.settings import flag_help
 
@@ -29,10 +30,16 @@ class Settings:
     tasks: tuple[str, ...] = field(metadata=flag_help("task folders, files or hub ids"))
     output_dir: Path
     base_model: str | None = field(default=None, metadata=flag_help("folder or hub id; none takes the adapters' own"))
+    task_type: Literal["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM"] | None = field(
+        default=None, metadata=flag_help("kind of model, where the adapters do not say")
+    )
     space: Literal["weights", "factors"] = field(default="weights", metadata=flag_help("coordinates of the line"))
     num_points: int = field(default=21, metadata=flag_help("evenly spaced positions, ends included"))
     t: tuple[float, ...] | None = field(default=None, metadata=flag_help("the positions themselves, from 0 to 1"))
     split: str = field(default="test", metadata=flag_help("split of every task"))
+    unlisted_answers: Literal["error", "leave-out"] = field(
+        default="error", metadata=flag_help("what becomes of examples whose answer is not among the task's labels")
+    )
     labels: tuple[str, ...] | None = field(
         default=None, metadata=flag_help("a classifier's classes in the order of its head, where not recorded")
     )
@@ -77,13 +84,14 @@ class Settings:
 def run(settings: Settings) -> int:
     """Evaluate a line and write its run folder; a finished one is shown again."""
     from modeconn.adapters.adapter import Adapter
+    from modeconn.cli.notes import on_left_out, on_other_bases
     from modeconn.cli.progress import say_shown_again
     from modeconn.paths.line import LinearPath
     from modeconn.runs import RunFolder, refuse_inputs_inside
     from modeconn.tasks.task import Task
 
     ends = [Adapter.from_pretrained(end, name=name) for end, name in _named(settings.start, settings.end)]
-    tasks = [Task.load(task) for task in settings.tasks]
+    tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
     bases = {settings.base_model, *(end.config.base_model for end in ends)}
     refuse_inputs_inside(settings.output_dir, [settings.start, settings.end, *settings.tasks, *bases])
     folder = RunFolder.open(
@@ -97,6 +105,8 @@ def run(settings: Settings) -> int:
         overwrite=settings.overwrite,
     )
     line = LinearPath(*ends, space=settings.space)
+    for note in on_other_bases(ends, settings.base_model):
+        print(f"note: {note}", file=sys.stderr)
     if not folder.finished:
         model = _model(settings, ends)
         if settings.dry_run:
@@ -108,7 +118,7 @@ def run(settings: Settings) -> int:
         return 0
     else:
         say_shown_again(folder.folder)
-    _print_result(folder)
+    _print_result(folder, on_left_out(tasks, [settings.split]))
     return 0
 
 
@@ -116,9 +126,31 @@ def _model(settings: Settings, ends: "list[Adapter]") -> "AdapterModel":
     """The base model, checked against both ends."""
     from modeconn.models.adapter_model import AdapterModel
 
-    return AdapterModel.from_pretrained(
-        settings.base_model, adapters=ends, labels=settings.labels, device=settings.device, dtype=settings.dtype
+    model = AdapterModel.from_pretrained(
+        settings.base_model,
+        adapters=ends,
+        task_type=settings.task_type,
+        labels=settings.labels,
+        device=settings.device,
+        dtype=settings.dtype,
     )
+    _refuse_class_settings(settings, model.family.task_type)
+    return model
+
+
+def _refuse_class_settings(settings: Settings, task_type: str) -> None:
+    """Raise if settings that only a classifier follows were given for another model: they would do nothing."""
+    from modeconn.errors import ModelError
+
+    given = {"--labels": settings.labels is not None, "--mask-labels": settings.mask_labels}
+    flags = " and ".join(flag for flag, is_given in given.items() if is_given)
+    if flags and task_type != "SEQ_CLS":
+        raise ModelError(
+            f"{flags} cannot be followed: the model has no classes",
+            expected="a sequence classifier (SEQ_CLS)",
+            got=f"a model of the kind {task_type}",
+            remedy=f"leave {flags} out, or give --task-type SEQ_CLS if the adapters are a classifier's",
+        )
 
 
 def _named(start: str, end: str) -> list[tuple[str, str]]:
@@ -135,12 +167,20 @@ def _evaluate(
     settings: Settings, folder: "RunFolder", line: "LinearPath", tasks: "list[Task]", model: "AdapterModel"
 ) -> None:
     """Measure and write."""
+    from modeconn.cli.notes import on_other_bases
     from modeconn.cli.profile_files import write_profile
     from modeconn.cli.progress import progress
     from modeconn.evaluation.evaluate import evaluate_path
     from modeconn.evaluation.store import RunPointStore
 
-    folder.record(device=str(model.device), dtype=settings.dtype, hashes={"base model": model.fingerprint})
+    folder.record(
+        device=str(model.device),
+        dtype=settings.dtype,
+        hashes={"base model": model.fingerprint},
+        encoding=_encoding_in_full(settings, model),
+        left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
+        notes=on_other_bases(line.points, settings.base_model),
+    )
     with progress(quiet=settings.quiet) as report:
         profile = evaluate_path(
             line,
@@ -154,6 +194,15 @@ def _evaluate(
             progress=report,
         )
     write_profile(folder, profile)
+
+
+def _encoding_in_full(settings: Settings, model: "AdapterModel") -> dict[str, Any]:
+    """How examples become tokens, with the length that the model sets where none was given."""
+    from modeconn.models.loading import longest_input
+
+    encoding = settings.encoding()
+    longest = longest_input(model.module, model.tokenizer)
+    return {**vars(encoding), "max_length": min(encoding.max_length or longest, longest)}
 
 
 def _print_plan(settings: Settings, line: "LinearPath", tasks: "list[Task]", model: "AdapterModel") -> int:
@@ -171,8 +220,8 @@ def _print_plan(settings: Settings, line: "LinearPath", tasks: "list[Task]", mod
     return 0
 
 
-def _print_result(folder: "RunFolder") -> None:
-    """Print the tables of a finished run."""
+def _print_result(folder: "RunFolder", notes: list[str]) -> None:
+    """Print the tables of a finished run, and remarks on what was cut or left out."""
     from modeconn.cli.profile_files import barrier_summary, ends_and_best
     from modeconn.cli.tables import print_table
     from modeconn.runs import read_csv, read_record
@@ -186,5 +235,7 @@ def _print_result(folder: "RunFolder") -> None:
     for checks in (record.facts.get("checks", {}) if record else {}).values():
         for task, count in checks["truncated_examples"].items():
             if count:
-                print(f"note: {count} prompts of {task} were cut in the middle to fit (--max-length)")
+                notes = [*notes, f"{count} prompts of {task} were cut in the middle to fit (--max-length)"]
+    for note in notes:
+        print(f"note: {note}")
     print(f"\nwritten: {folder.folder}")

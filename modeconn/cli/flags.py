@@ -18,7 +18,8 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str], *, prog: 
 
     Every field of the dataclass is a flag: `output_dir` is `--output-dir`, a list or tuple takes several
     values, a bool is `--flag` and `--no-flag`, a `Literal` is a choice, and the field `decay` of a nested
-    dataclass `method` is `--method.decay`. `--config FILE` gives values by field name in YAML; flags win.
+    dataclass `method` is `--method.decay`. `--config FILE` gives values by field name in YAML; flags win. A bare
+    number there is a list of one where many are taken.
     A field's metadata may hold `help`, `metavar` and `positional=True`. Every command also takes
     `--debug` and `--quiet`; the settings are told of them if they have fields of these names.
 
@@ -38,7 +39,7 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str], *, prog: 
     parser = _parser(flags, prog=prog, description=description)
     path = config_path(arguments)
     try:
-        config = read_config(path, [flag.name for flag in flags]) if path else {}
+        config = _listed(flags, read_config(path, [flag.name for flag in flags]) if path else {})
         _check_kinds(flags, config)
     except ValueError as error:
         parser.error(f"--config {path}: {error}")
@@ -96,6 +97,15 @@ def _shown(default: object) -> str:
     if isinstance(default, (list, tuple)):
         return " ".join(str(item) for item in default) or "none"
     return "null" if default is None else str(default)
+
+
+def _listed(flags: Sequence[Flag], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's values; a bare number where many are taken is a list of one, as it is on the command line."""
+    many = {flag.name for flag in flags if flag.sequence}
+    numbers = {
+        name for name, value in config.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    return {name: [value] if name in many & numbers else value for name, value in config.items()}
 
 
 def _check_kinds(flags: Sequence[Flag], config: Mapping[str, Any]) -> None:

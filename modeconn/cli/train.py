@@ -5,6 +5,7 @@ Writes a PEFT folder after-1-..., after-2-... for every task, and scores.csv: ev
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 from modeconn.continual.settings import TrainSettings
 from modeconn.runs.settings import flag_help
@@ -16,6 +17,9 @@ class Settings(TrainSettings):
 
     base_model: str = field(metadata=flag_help("folder or hub id of the base"))
     tasks: tuple[str, ...] = field(metadata=flag_help("task folders, files or hub ids, in training order"))
+    unlisted_answers: Literal["error", "leave-out"] = field(
+        default="error", metadata=flag_help("what becomes of examples whose answer is not among the task's labels")
+    )
     output_dir: Path
     overwrite: bool = False
     quiet: bool = False
@@ -23,6 +27,7 @@ class Settings(TrainSettings):
 
 def run(settings: Settings) -> int:
     """Train and print the score matrix; a finished run is shown again."""
+    from modeconn.cli.notes import on_left_out
     from modeconn.cli.progress import progress, say_shown_again
     from modeconn.cli.tables import print_score_matrix
     from modeconn.continual.trainer import train
@@ -30,12 +35,13 @@ def run(settings: Settings) -> int:
     from modeconn.tasks.task import Task
 
     refuse_inputs_inside(settings.output_dir, settings.tasks)
+    tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
     own = {field.name: getattr(settings, field.name) for field in fields(TrainSettings)}
     with progress(quiet=settings.quiet) as report:
         trained = train(
             settings.output_dir,
             settings.base_model,
-            [Task.load(task) for task in settings.tasks],
+            tasks,
             settings=TrainSettings(**own),
             overwrite=settings.overwrite,
             progress=report,
@@ -43,6 +49,8 @@ def run(settings: Settings) -> int:
     if trained.finished_before:
         say_shown_again(settings.output_dir)
     print_score_matrix(trained.scores)
+    for note in on_left_out(tasks, ["train", settings.eval_split]):
+        print(f"note: {note}")
     for checkpoint in trained.checkpoints:
         print(f"checkpoint: {checkpoint}")
     return 0

@@ -1,15 +1,28 @@
 """The settings of a training run: flags of `modeconn train`, keys of its YAML file, arguments of `train`."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from numbers import Integral
+from typing import Any, Literal
 
 from modeconn.errors import RunError
 from modeconn.runs.settings import flag_help
 
+PER_TASK = ("learning_rate", "num_train_epochs")  # one value for all tasks, or one a task
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How checkpoints are trained; names are those of transformers and PEFT where these have one."""
+    """How checkpoints are trained; names are those of transformers and PEFT where these have one.
+
+    `learning_rate` and `num_train_epochs` hold one value for all tasks, which may be given bare, or one a task.
+
+    Raises:
+        RunError: If a value cannot be used.
+
+    Example:
+        >>> TrainSettings(learning_rate=1e-4).learning_rate
+        (0.0001,)
+    """
 
     method: Literal["sequential"] = field(default="sequential", metadata=flag_help("training method"))
     adapter: Literal["lora"] = field(default="lora", metadata=flag_help("kind of adapter"))
@@ -22,8 +35,12 @@ class TrainSettings:
     task_type: Literal["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM"] | None = field(
         default=None, metadata=flag_help("kind of model; none takes the base model's")
     )
-    learning_rate: float = field(default=1e-3, metadata=flag_help("peak learning rate of AdamW"))
-    num_train_epochs: int = field(default=3, metadata=flag_help("passes over the train split of every task"))
+    learning_rate: tuple[float, ...] = field(
+        default=(1e-3,), metadata=flag_help("peak learning rate of AdamW; one for all tasks, or one a task")
+    )
+    num_train_epochs: tuple[int, ...] = field(
+        default=(3,), metadata=flag_help("passes over a task's train split; one for all tasks, or one a task")
+    )
     per_device_train_batch_size: int = field(default=8, metadata=flag_help("examples a step"))
     warmup_ratio: float = field(default=0.05, metadata=flag_help("part of a task's steps with rising learning rate"))
     weight_decay: float = field(default=0.0, metadata=flag_help("decoupled weight decay"))
@@ -36,20 +53,46 @@ class TrainSettings:
     device: str = field(default="cpu", metadata=flag_help("torch device"))
 
     def __post_init__(self) -> None:
-        positive = ("rank", "lora_alpha", "learning_rate", "num_train_epochs", "per_device_train_batch_size")
-        for name in (*positive, "max_grad_norm", "token_budget"):
+        for name in PER_TASK:
+            values = getattr(self, name)
+            values = tuple(values) if isinstance(values, (list, tuple)) else (values,)
+            object.__setattr__(self, name, values)
+            self._check(name, "numbers above 0, at least one", holds=bool(values) and all(v > 0 for v in values))
+        whole = all(isinstance(value, Integral) for value in self.num_train_epochs)
+        self._check("num_train_epochs", "whole numbers", holds=whole)
+        for name in ("rank", "lora_alpha", "per_device_train_batch_size", "max_grad_norm", "token_budget"):
             self._check(name, "a number above 0", holds=getattr(self, name) > 0)
         self._check("weight_decay", "0 or a number above", holds=self.weight_decay >= 0)
         self._check("lora_dropout", "a part, from 0 to below 1", holds=0 <= self.lora_dropout < 1)
         self._check("warmup_ratio", "a part, from 0 to 1", holds=0 <= self.warmup_ratio <= 1)
 
+    def for_task(self, number: int, num_tasks: int) -> tuple[float, int]:
+        """Learning rate and number of epochs of the task `number` of `num_tasks`, counted from 1.
+
+        Raises:
+            RunError: If a setting has neither one value nor one a task.
+        """
+        values = []
+        for name in PER_TASK:
+            given = getattr(self, name)
+            expected = "one value for one task" if num_tasks == 1 else f"one value, or {num_tasks}: one a task"
+            self._check(name, expected, holds=len(given) in (1, num_tasks))
+            values.append(given[0 if len(given) == 1 else number - 1])
+        return values[0], values[1]
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings by name as a run records them: one number where it is the same for all tasks."""
+        shared = {name: getattr(self, name)[0] for name in PER_TASK if len(set(getattr(self, name))) == 1}
+        return {**vars(self), **shared}
+
     def _check(self, name: str, expected: str, *, holds: bool) -> None:
         """Raises RunError unless a field's value may be used."""
         if not holds:
-            flag = name.replace("_", "-")
+            flag, value = name.replace("_", "-"), getattr(self, name)
+            got = (" ".join(map(str, value)) or "none") if isinstance(value, tuple) else repr(value)
             raise RunError(
                 f"{name} cannot be used for training",
                 expected=expected,
-                got=repr(getattr(self, name)),
+                got=got,
                 remedy=f"give --{flag} another value",
             )

@@ -77,11 +77,12 @@ def train(
     """
     settings = settings or TrainSettings(**overrides)
     names = _folder_names(tasks)
+    settings.for_task(1, len(tasks))
     refuse_inputs_inside(output_dir, [base_model])
     run = RunFolder.open(
         output_dir,
         command="train",
-        settings={"base_model": resolved(base_model), "tasks": [task.name for task in tasks], **vars(settings)},
+        settings={"base_model": resolved(base_model), "tasks": [task.name for task in tasks], **settings.recorded()},
         hashes={f"task {task.name}": task.fingerprint for task in tasks},
         overwrite=overwrite,
     )
@@ -137,6 +138,7 @@ class _Sequence:
             seeds={"seed": settings.seed},
             hashes={"base model": self.model.fingerprint},
             truncated_train_examples=truncated,
+            left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
         )
 
     def train(self, names: Sequence[str]) -> pd.DataFrame:
@@ -159,16 +161,17 @@ class _Sequence:
     def _train_task(self, number: int) -> None:
         """One task: a fresh optimiser, a linear schedule, token-weighted cross-entropy."""
         settings, data = self.settings, self.train_sets[number - 1]
+        learning_rate, num_epochs = settings.for_task(number, len(self.tasks))
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
         torch.manual_seed(settings.seed * 1_000_003 + number)  # dropout
         lengths = [self.model.family.length(row) for row in data.rows.rows]
         plan = [
             rows
-            for _ in range(settings.num_train_epochs)
+            for _ in range(num_epochs)
             for rows in shuffled_batches(lengths, settings.per_device_train_batch_size, generator)
         ]
         weights = [weight for weight in self.peft_model.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=settings.weight_decay)
         schedule = get_linear_schedule_with_warmup(optimizer, int(settings.warmup_ratio * len(plan)), len(plan))
         self.peft_model.train()
         for step, rows in enumerate(plan):

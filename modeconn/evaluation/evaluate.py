@@ -84,6 +84,7 @@ def evaluate_path(
     check_tasks(tasks)
     for point in path.points:
         model.check(point)
+    path = path.on(model)
     encoded = [model.encode(task, split, settings) for task in tasks]
     checks: dict[str, Any] = {"repeatable_within": check_repeatable(model, path.start, encoded)}
     checks["truncated_examples"] = {one.task: one.rows.num_truncated for one in encoded}

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import EvaluationError
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
-from modeconn.models.placing import placed
 
 # Largest |difference| / (1 + loss) of a row's loss in nats. PEFT computes `Wx + s B(Ax)`, a folded point
 # `(W + s B A) x`: equal but for rounding, which is that of the dtype times the depth of the network. In bf16 and
@@ -37,10 +37,10 @@ def check_ends(
     samples = [sample_batches(split, num_rows) for split in encoded]
     found = {}
     for end in ends:
-        with placed(model.module, end):
-            ours = [_finite_losses(model, split, end) for split in samples]
-        with model.plain_peft(end) as peft_model:
-            theirs = [model.score_rows(peft_model, split)[0] for split in samples]
+        with model.at(end) as module:
+            ours = [_finite_losses(model, module, split, end) for split in samples]
+        with model.reference(end) as module:
+            theirs = [model.score_rows(module, split)[0] for split in samples]
         found[end.name] = worst = max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
         if not worst <= TOLERANCE[model.dtype]:  # also if NaN
             raise EvaluationError(
@@ -66,8 +66,8 @@ def check_repeatable(model: AdapterModel, point: Adapter, encoded: Sequence[Enco
             active dropout.
     """
     sample = sample_batches(encoded[0], 1)
-    with placed(model.module, point):
-        first, second = (_finite_losses(model, sample, point) for _ in range(2))
+    with model.at(point) as module:
+        first, second = (_finite_losses(model, module, sample, point) for _ in range(2))
     noise = _difference(first, second)
     if not noise <= TOLERANCE[model.dtype]:
         raise EvaluationError(
@@ -109,9 +109,9 @@ def sample_batches(encoded: EncodedTask, num_rows: int) -> EncodedTask:
     return encoded.every_batch(max(1, len(encoded.batches) // wanted))
 
 
-def _finite_losses(model: AdapterModel, sample: EncodedTask, point: Adapter) -> np.ndarray:
-    """The rows' losses in nats, `[R]`, at a point that is placed; NaN only for rows outside of the sample."""
-    losses, _ = model.score_rows(model.module, sample)
+def _finite_losses(model: AdapterModel, module: nn.Module, sample: EncodedTask, point: Adapter) -> np.ndarray:
+    """The rows' losses in nats, `[R]`, of a module that is at a point; NaN only for rows outside of the sample."""
+    losses, _ = model.score_rows(module, sample)
     order = np.asarray(sample.order)
     examples = np.array([row.example for row in sample.rows.rows])
     check_finite(losses[order], f"{sample.task}/{sample.split} at {point.name!r}", examples=examples[order])

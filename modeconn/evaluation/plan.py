@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from modeconn.evaluation.gate import sample_batches
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
-from modeconn.models.placing import placed
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
@@ -55,10 +54,10 @@ def _num_tokens(encoded: EncodedTask) -> int:
 def _seconds_per_token(path: Path, model: AdapterModel, encoded: Sequence[EncodedTask]) -> float:
     """The time that a few batches take at the middle of the path, the second time."""
     samples = [sample_batches(one, _PROBED_ROWS) for one in encoded]
-    with placed(model.module, path(0.5)):
+    with model.at(path(0.5)) as module:
         for _ in range(2):
             began = time.perf_counter()
             for sample in samples:
-                model.score_rows(model.module, sample)
+                model.score_rows(module, sample)
             seconds = time.perf_counter() - began
     return seconds / sum(_num_tokens(sample) for sample in samples)  # type: ignore[possibly-undefined]

@@ -28,7 +28,7 @@ from modeconn.models.loading import (
     longest_input,
     quiet_peft,
 )
-from modeconn.models.placing import check_fits, placed
+from modeconn.models.placing import check_fits, is_transposed, placed
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
@@ -189,10 +189,33 @@ class AdapterModel:
         Raises:
             ModelError: If the point does not fit.
         """
-        check_fits(self.module, point, self.base_name)
-        with placed(self.module, point):
-            scored = [self.score_rows(self.module, split) for split in encoded]
+        with self.at(point) as module:
+            scored = [self.score_rows(module, split) for split in encoded]
         return [reduce_rows(split, *rows) for split, rows in zip(encoded, scored, strict=True)]
+
+    @contextmanager
+    def at(self, point: Adapter) -> Iterator[nn.Module]:
+        """The model as the function of a point, for `score_rows`; afterwards it is what it was, also after an error.
+
+        Raises:
+            ModelError: If the point does not fit.
+        """
+        check_fits(self.module, point, self.base_name)
+        if not point.config.kind.has_update:  # nothing to place: the point's tensors are modules of their own
+            with self.reference(point) as module:
+                yield module
+            return
+        with placed(self.module, point):
+            yield self.module
+
+    def weight(self, parameter: str) -> torch.Tensor:
+        """A parameter of the base as the model stores it."""
+        return self.module.get_parameter(parameter).detach()
+
+    def transposed(self, parameter: str) -> bool:
+        """Whether the model stores a parameter as `[in, out]`."""
+        path, _, leaf = parameter.rpartition(".")
+        return is_transposed(self.module.get_submodule(path), leaf)
 
     @torch.inference_mode()
     def score_rows(self, module: nn.Module, encoded: EncodedTask) -> tuple[np.ndarray, np.ndarray]:
@@ -222,7 +245,7 @@ class AdapterModel:
         return copy.deepcopy(self.module, shared)
 
     @contextmanager
-    def plain_peft(self, point: Adapter) -> Iterator[nn.Module]:
+    def reference(self, point: Adapter) -> Iterator[nn.Module]:
         """The model with a point loaded by PEFT itself, beside this one; the weights are shared.
 
         An unchanged checkpoint is loaded from its own folder, so that nothing of this package stands between.

@@ -23,8 +23,9 @@ def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
 
     Float32 and float64 weights are replaced by `W_0 + dW`, made from the base's own tensor each time (merging and
     unmerging would drift). Narrower ones (bf16, 8 and 4 bit) would round most of a small update away: there the
-    update runs beside the module as `y + up(down(x))` in float32. A parameter is replaced in the module that
-    the point names and nowhere else, so that tied weights stay apart as they do in PEFT.
+    update runs beside the module as `y + dW x` in float32. Parameters that no such branch can serve (norms, biases,
+    experts) and those of full fine-tunes are rounded to the model's dtype, as in a merged checkpoint. A parameter is
+    replaced in the module that the point names and nowhere else, so that tied weights stay apart as they do in PEFT.
 
     Args:
         model: The base model; its parameters' objects are the same before and after.
@@ -36,11 +37,29 @@ def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
         for name, update in point.updates.items():
             module, leaf = _owner(model, name)
             weight = getattr(module, leaf)
-            if weight.dtype in (torch.float32, torch.float64):
-                _replace(model, name, _folded(module, weight, update), undo)
+            if weight.dtype in (torch.float32, torch.float64) or not _takes_branch(module, leaf, update):
+                _replace(model, name, folded(weight, update, transposed=is_transposed(module, leaf)), undo)
             else:
-                undo.callback(module.register_forward_hook(_side_branch(update, weight.device)).remove)
+                undo.callback(module.register_forward_hook(_side_branch(module, weight, update)).remove)
         yield
+
+
+def folded(weight: torch.Tensor, update: Update, *, transposed: bool) -> torch.Tensor:
+    """`W_0 + dW` in the weight's dtype, computed in float32 at least, as the model stores the parameter."""
+    weight = weight.detach()
+    if weight.dtype not in (torch.float32, torch.float64):
+        return (weight.float() + update.dense(weight.float(), transposed=transposed)).to(weight.dtype)
+    if not update.low_rank:
+        return weight + update.dense(weight, transposed=transposed)
+    up, down = (factor.to(weight.device) for factor in update.factors(dtype=weight.dtype))
+    if transposed and not update.stored:  # stored as [in, out]
+        up, down = down.T, up.T
+    return torch.addmm(weight, up, down)
+
+
+def is_transposed(module: nn.Module, leaf: str) -> bool:
+    """Whether a module stores its matrix as `[in, out]`."""
+    return isinstance(module, Conv1D) and leaf == "weight"
 
 
 def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
@@ -113,33 +132,37 @@ def _replace(model: nn.Module, name: str, value: torch.Tensor, undo: ExitStack) 
     module._parameters[leaf] = new
 
 
-def _folded(module: nn.Module, weight: torch.Tensor, update: Update) -> torch.Tensor:
-    """`W_0 + dW`, computed in the weight's dtype, by one product of the concatenated factors."""
-    up, down = (factor.to(weight.device) for factor in update.factors(dtype=weight.dtype))
-    if isinstance(module, Conv1D):  # stored as [in, out]
-        up, down = down.T, up.T
-    return torch.addmm(weight.detach(), up, down)
+def _takes_branch(module: nn.Module, leaf: str, update: Update) -> bool:
+    """Whether an update can run beside its module, and should: what replaces a weight is exact when rounded once."""
+    branches = isinstance(module, nn.Linear | nn.Embedding | Conv1D) and leaf == "weight"
+    return branches and not all(part.replaces for part in update.parts)
 
 
 def _shape_in(model: nn.Module, name: str, update: Update) -> tuple[int, ...]:
     """The shape that an update has in the storage order of the model's module."""
     try:
-        module, _ = _owner(model, name)
+        module, leaf = _owner(model, name)
     except AttributeError:
         return update.shape
-    return update.shape[::-1] if isinstance(module, Conv1D) else update.shape
+    return update.shape[::-1] if is_transposed(module, leaf) and not update.stored else update.shape
 
 
-def _side_branch(update: Update, device: torch.device) -> Any:  # noqa: ANN401
-    """A forward hook that adds `up(down(x))`, computed in float32; the sum is rounded once, as in PEFT."""
-    up, down = (factor.to(device) for factor in update.factors())
+def _side_branch(module: nn.Module, weight: torch.Tensor, update: Update) -> Any:  # noqa: ANN401
+    """A forward hook that adds `dW x`, computed in float32; the sum is rounded once, as in PEFT."""
+    if update.low_rank:
+        up, down = (factor.to(weight.device) for factor in update.factors())  # [rows, R], [R, columns]
+    else:
+        change = update.dense(weight.detach().float(), transposed=is_transposed(module, "weight"))
+        up, down = (change.T if isinstance(module, Conv1D) else change), None
 
     def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        if update.lookup:
-            branch = functional.embedding(inputs[0], up) @ down
+        if isinstance(module, nn.Embedding):
+            branch = functional.embedding(inputs[0], up)
+            branch = branch if down is None else branch @ down
             branch = branch * getattr(module, "embed_scale", 1.0)  # Gemma's tables scale what they look up
         else:
-            branch = functional.linear(functional.linear(inputs[0].float(), down), up)
+            read = inputs[0].float()
+            branch = functional.linear(read if down is None else functional.linear(read, down), up)
         return (output + branch).to(output.dtype)  # bf16 + float32 is float32
 
     return hook

@@ -1,15 +1,20 @@
 """A path: a matrix of coefficients times a few control points, read in one of two kinds of coordinates."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, get_args, overload
+from functools import cached_property
+from typing import Literal, Self, get_args, overload
 
 import torch
 
 from modeconn.adapters.adapter import Adapter, combine
+from modeconn.adapters.agreement import check_same_base, check_same_shapes
+from modeconn.adapters.update import BaseWeights
 from modeconn.errors import PathError, listed
+from modeconn.paths.gram import gram_matrix
 
-Space = Literal["weights", "factors"]
+Space = Literal["weights", "factors", "aligned-factors"]
 
 
 class Path(ABC):
@@ -18,7 +23,8 @@ class Path(ABC):
     Args:
         points: The K control points; the first and last are the ends.
         space: "weights" combines the weight updates dW, exactly and whatever the gauge, ranks and modules;
-            "factors" combines the adapters' own tensors, as naive averaging and EMA do.
+            "factors" combines the adapters' own tensors, as naive averaging and EMA do; "aligned-factors" does so
+            after it has turned every point into the gauge of the first.
         name: How tables call the path.
 
     Raises:
@@ -35,9 +41,35 @@ class Path(ABC):
             )
         self.points, self.space = tuple(points), space
         self.name = name or f"{self.points[0].name} -> {self.points[-1].name}"
-        combine([1 / len(self.points)] * len(self.points), list(self.points))  # fails early, costs nothing
-        if space == "factors":
-            self._matrix = _stack_vectors(self.points)  # [K, P]
+        self._base: BaseWeights | None = None
+        check_same_base(self.points)
+        check_same_shapes(self.points)
+        if space == "weights":
+            combine([1 / len(self.points)] * len(self.points), self.points)  # fails early, costs nothing
+        if space == "aligned-factors":
+            from modeconn.adapters.gauge import aligned
+
+            self.points = tuple(aligned(self.points))
+        if space != "weights":
+            _check_comparable(self.points)
+
+    def on(self, base: BaseWeights) -> Self:
+        """The same path, with the base's weights at hand for lengths and distances.
+
+        Args:
+            base: Where the base's weights are, such as an `AdapterModel`; needed where `dW` is a function of them.
+        """
+        bound = self.with_points(self.points)
+        bound._base = base
+        return bound
+
+    def with_points(self, points: Sequence[Adapter]) -> Self:
+        """The same path through other control points, as a fit moves them; K points in the path's coordinates."""
+        moved = copy.copy(self)
+        for cached in ("gram", "matrix"):
+            moved.__dict__.pop(cached, None)
+        moved.points = tuple(points)
+        return moved
 
     @abstractmethod
     def coefficients(self, t: torch.Tensor) -> torch.Tensor:
@@ -85,7 +117,25 @@ class Path(ABC):
                 got=f"a tensor of {positions.numel()} positions",
                 remedy="call path(float(t)) for each t: its factors stay low-rank",
             )
-        return (rows @ self._matrix.double()).float()  # [T, K] @ [K, P]
+        return (rows @ self.matrix.double()).float()  # [T, K] @ [K, P]
+
+    @cached_property
+    def matrix(self) -> torch.Tensor:
+        """The control points' own tensors as rows, `[K, P]`."""
+        return torch.stack([point.vector for point in self.points])
+
+    @cached_property
+    def gram(self) -> torch.Tensor:
+        """Inner products of the control points in the coordinates of the path's space, `[K, K]` float64.
+
+        `|sum_k c_k p_k|^2 = c^T G c`: distances and lengths follow from it without the points.
+
+        Raises:
+            AdapterError: If an update is a function of the base's weights, and the path is not bound to a base (`on`).
+        """
+        if self.space == "weights":
+            return gram_matrix(self.points, self._base)
+        return self.matrix.double() @ self.matrix.double().T
 
     def _point(self, row: torch.Tensor, name: str) -> Adapter:
         """The point with the given coefficients, `[K]`; an end is returned as it is."""
@@ -93,33 +143,35 @@ class Path(ABC):
         if len(nonzero) == 1 and row[nonzero[0]] == 1:
             return self.points[nonzero[0]]
         if self.space == "weights":
-            return combine(row.tolist(), list(self.points), name=name)
-        vector = (row @ self._matrix.double()).float()  # [K] @ [K, P]
+            return combine(row.tolist(), self.points, name=name)
+        vector = (row @ self.matrix.double()).float()  # [K] @ [K, P]
         return self.start.with_vector(vector, name=name)
 
     def distance(self, t: float) -> float:
         """The L2 distance of the point at t from the start, in the coordinates of the path's space."""
-        if self.space == "factors":
-            rows = self.coefficients(torch.tensor([t], dtype=torch.float64))
-            return float((rows[0] @ self._matrix.double() - self._matrix[0].double()).norm())
-        return (self(float(t)) - self.start).norm()
+        row, first = self.coefficients(torch.tensor([t, 0.0], dtype=torch.float64))  # [K] each
+        away = row - first
+        return float((away @ self.gram @ away).clamp(min=0.0).sqrt())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, space={self.space!r}, points={len(self.points)})"
 
 
-def _stack_vectors(points: Sequence[Adapter]) -> torch.Tensor:
-    """The points' own tensors as rows, `[K, P]`, after checking that they mean the same."""
+def _check_comparable(points: Sequence[Adapter]) -> None:
+    """Raise unless the points' own tensors mean the same: one layout, one scaling."""
     first = points[0]
     for other in points[1:]:
         first.layout.check(other.layout, other.name)
+        kinds = first.config.kind, other.config.kind
         modules = [name.removesuffix(".weight") for name in first.updates]
-        differing = [name for name in modules if first.config.scaling(name) != other.config.scaling(name)]
+        scalings = [kind.scalings(point.config, modules) for kind, point in zip(kinds, (first, other), strict=True)]
+        differing = [name for name in scalings[0] if scalings[0][name] != scalings[1].get(name)]
+        if kinds[0] is not kinds[1]:
+            differing = [f"{kinds[0].name} and {kinds[1].name}"]
         if differing:
             raise PathError(
                 f"{first.name} and {other.name} scale their factors differently",
-                expected="the same lora_alpha, rank and scaling rule in every module",
+                expected="the same kind, and the same lora_alpha, rank and scaling rule in every module",
                 got=f"different scalings in {listed(differing)}",
                 remedy='join them in space="weights"',
             )
-    return torch.stack([point.vector for point in points])  # [K, P]

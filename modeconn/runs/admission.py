@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from modeconn.atomic import replacing
 from modeconn.errors import RunError, listed
-from modeconn.runs.atomic import replacing
 from modeconn.runs.lock import FolderLock
 from modeconn.runs.record import RECORD_NAME, RunRecord, differences, read_record
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from modeconn import atomic
 from modeconn.errors import ModeconnError, RunError
-from modeconn.runs import atomic, tables
+from modeconn.runs import tables
 from modeconn.runs.admission import INNER, admit, discard_files, refusal, refuse_changed, sweep, unwritable
 from modeconn.runs.lock import FolderLock
 from modeconn.runs.record import RECORD_NAME, RunRecord
-from modeconn.runs.strict_json import json_text, plain
+from modeconn.runs.strict_json import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,10 +171,6 @@ class RunFolder:
         with self.replacing(name) as temporary:
             tables.write_parquet(frame, temporary)
         return self.path(name)
-
-    def write_json(self, value: Any, name: str | Path) -> Path:  # noqa: ANN401  (any JSON value)
-        """Writes plain values as JSON and returns the path; raises RunError for NaN."""
-        return self.write_text(json_text(value, at=str(name)), name)
 
     def write_text(self, text: str, name: str | Path) -> Path:
         """Writes UTF-8 text with Unix line ends and returns its path."""

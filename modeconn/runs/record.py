@@ -14,8 +14,8 @@ from modeconn.runs.strict_json import json_text, plain
 RECORD_NAME = "run.json"
 Status = Literal["running", "finished", "failed", "interrupted", "discarded"]
 NEEDED = frozenset({"command", "settings", "status", "versions", "files", "started"})
-# Where a run is kept, and how much it says, do not decide its numbers.
-NOT_COMPARED = frozenset({"output_dir", "overwrite", "debug", "quiet", "dry_run"})
+# Where a run is kept, and how much it says, do not decide its numbers; what was left out of tasks is in their hashes.
+NOT_COMPARED = frozenset({"output_dir", "overwrite", "debug", "quiet", "dry_run", "unlisted_answers"})
 
 
 def _now() -> str:

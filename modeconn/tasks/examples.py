@@ -8,14 +8,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from modeconn.errors import TaskError, listed
 
 from .columns import Columns
 
+Unlisted = Literal["error", "leave-out"]  # what becomes of an answer outside the label set
 _ABSENT = object()
 _SHOWN = 10  # faults and indices shown before the rest is only counted
+_LEAVE_OUT = 'load the task without these examples: unlisted="leave-out" (--unlisted-answers leave-out)'
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,24 @@ class Fault(NamedTuple):
 
     what: str
     remedy: str
+    unlisted: bool = False  # only the label set is at odds with it
+
+
+class SplitExamples(NamedTuple):
+    """The examples of one split, and the numbers of the records that were left out, counted from 0."""
+
+    examples: tuple[Example, ...]
+    left_out: tuple[int, ...]
 
 
 def examples_from(
-    records: Sequence[object], columns: Columns, *, labels: tuple[str, ...] | None, where: str
-) -> tuple[Example, ...]:
+    records: Sequence[object],
+    columns: Columns,
+    *,
+    labels: tuple[str, ...] | None,
+    where: str,
+    unlisted: Unlisted = "error",
+) -> SplitExamples:
     """The examples of one split.
 
     Args:
@@ -48,10 +63,11 @@ def examples_from(
         columns: The columns to read of a mapping.
         labels: The label set; None for free answers.
         where: The file or split that the records came from, for the message.
+        unlisted: Whether an answer outside the label set is an error, or its record left out.
 
     Raises:
-        TaskError: If there is no record, or a record lacks its prompt or answer, holds something other
-            than text, or answers outside the label set. All faults are told in one message.
+        TaskError: If there is no record or none is left, or a record lacks its prompt or answer, holds something
+            other than text, or answers outside the label set. All faults are told in one message.
     """
     if not records:
         raise TaskError(
@@ -65,9 +81,25 @@ def examples_from(
     for index, result in enumerate(read):
         if isinstance(result, Fault):
             faults.setdefault(result, []).append(index)
+    passed = {fault: faults.pop(fault) for fault in list(faults) if fault.unlisted and unlisted == "leave-out"}
     if faults:
         raise _faulty(faults, len(records), columns, labels, where)
-    return tuple(result for result in read if isinstance(result, Example))
+    examples = tuple(result for result in read if isinstance(result, Example))
+    if not examples:
+        raise _nothing_left(passed, labels, where)
+    return SplitExamples(examples, tuple(sorted(index for indices in passed.values() for index in indices)))
+
+
+def checked_unlisted(unlisted: Unlisted) -> Unlisted:
+    """What becomes of answers outside the label set; raises TaskError unless it is "error" or "leave-out"."""
+    if unlisted not in get_args(Unlisted):
+        raise TaskError(
+            "unlisted= cannot be used to read a task",
+            expected=" or ".join(map(repr, get_args(Unlisted))),
+            got=repr(unlisted),
+            remedy="leave it out to have answers outside the label set refused",
+        )
+    return unlisted
 
 
 def _read(record: object, columns: Columns, labels: tuple[str, ...] | None) -> Example | Fault:
@@ -88,7 +120,8 @@ def _read(record: object, columns: Columns, labels: tuple[str, ...] | None) -> E
     if labels is not None and answer not in labels:
         return Fault(
             f"{columns.answer!r} is {_short(str(answer))}, outside the label set",
-            "mend the examples or add the label to the label set; spaces and capitals count",
+            f"mend the examples or add the label to the label set; spaces and capitals count; or {_LEAVE_OUT}",
+            unlisted=True,
         )
     return Example(str(prompt), str(answer))
 
@@ -110,7 +143,8 @@ def _label_name(value: object, column: str, labels: tuple[str, ...] | None) -> o
     if not 0 <= index < len(labels):
         return Fault(
             f"{column!r} is the index {index}, outside 0 to {len(labels) - 1}",
-            "mend the index, declare all labels, or leave out a split without labels with splits=",
+            f"mend the index, declare all labels, or leave out a split without labels with splits=; or {_LEAVE_OUT}",
+            unlisted=True,
         )
     return labels[index]
 
@@ -150,6 +184,17 @@ def _faulty(
         expected=expected,
         got=f"{'; '.join(told)} (counted from 0)",
         remedy="; ".join(dict.fromkeys(fault.remedy for fault in faults)),
+    )
+
+
+def _nothing_left(passed: dict[Fault, list[int]], labels: tuple[str, ...] | None, where: str) -> TaskError:
+    """The error of a split in which no answer is in the label set."""
+    told = [fault.what for fault in list(passed)[:_SHOWN]]
+    return TaskError(
+        f"no example of {where} is left",
+        expected=f"an example with an answer in the label set {listed(map(_short, labels or ()))}",
+        got=f"none in {sum(map(len, passed.values()))} examples: {'; '.join(told)}",
+        remedy="mend the label set, or take the split away (in Python: splits=); spaces and capitals count",
     )
 
 

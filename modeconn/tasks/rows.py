@@ -17,14 +17,12 @@ class Row:
         context: Tokens that are read: the prompt, special tokens included.
         targets: Tokens that are scored: the answer's, or a classifier's class.
         example: Number of the example in its split.
-        choice: Index of the label that `targets` spells; 0 for free answers.
         lead: Tokens that a decoder of its own reads before the answer, unscored: `<s>` in BART; in all rows the same.
     """
 
     context: tuple[int, ...]
     targets: tuple[int, ...]
     example: int
-    choice: int = 0
     lead: tuple[int, ...] = ()
 
 
@@ -100,12 +98,12 @@ def fitted_rows(
         _check_room(options, room, longest if targets_apart else 0, max_length, f"{where} example {example}")
         cut = any(len(context) > room for context, _ in options)
         num_truncated += cut
-        for choice, (context, targets) in enumerate(options):
+        for context, targets in options:
             kept = _without_middle(context, room)
             whole = prefix + kept + suffix
             if not whole:
                 raise _no_context(f"{where} example {example}")
-            rows.append(Row(whole, targets + ending, example, choice, lead))
+            rows.append(Row(whole, targets + ending, example, lead))
     return EncodedRows(tuple(rows), tuple(answers), num_truncated).in_one_pass()
 
 

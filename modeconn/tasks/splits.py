@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from modeconn.errors import TaskError, listed
+
+from .columns import Columns
+from .examples import Example, examples_from
 
 ALIASES = {
     "train": ("train",),
@@ -45,6 +49,32 @@ def check_split_names(names: Iterable[str], *, where: str) -> None:
             got=listed(unknown),
             remedy="rename the splits",
         )
+
+
+def checked_splits(
+    splits: Mapping[str, Iterable[Example]], labels: tuple[str, ...] | None, *, where: str
+) -> Mapping[str, tuple[Example, ...]]:
+    """The splits of a task in their usual order, read-only.
+
+    Raises:
+        TaskError: If there is none, one is unknown or empty, or an example cannot be used.
+    """
+    check_split_names(splits, where=where)
+    if not splits:
+        raise TaskError(
+            f"{where} has no splits",
+            expected="one or more of the splits train, eval and test",
+            got="none",
+            remedy="give the examples of a split",
+        )
+    checked = {
+        split: examples_from(
+            tuple(splits[split]), Columns(), labels=labels, where=f"the {split} split of {where}"
+        ).examples
+        for split in ALIASES
+        if split in splits
+    }
+    return MappingProxyType(checked)
 
 
 def choose_splits(found: Mapping[str, str], chosen: Mapping[str, str] | None = None, *, where: str) -> dict[str, str]:

@@ -13,18 +13,18 @@ from typing import Self
 
 from modeconn.errors import TaskError, listed
 
-from .columns import Columns, find_columns
-from .examples import Example, examples_from
+from .columns import find_columns
+from .examples import Example, Unlisted, checked_unlisted, examples_from
 from .labels import checked_labels, collected_labels
 from .metrics import checked_metric
-from .splits import ALIASES, RawTask, check_split_names
+from .splits import ALIASES, RawTask, check_split_names, checked_splits
 
 
 @dataclass(frozen=True, repr=False)
 class Task:
     """What is asked of a model, checked when it is made.
 
-    Two tasks are equal if name, splits, labels and metric are; where they came from does not count.
+    Two tasks are equal if name, splits, labels, metric and what was left out are; where they came from does not count.
 
     Attributes:
         name: The name that tables and figures show.
@@ -33,6 +33,9 @@ class Task:
         metric: `accuracy` (needs labels) or `exact_match`. Left empty it becomes `accuracy` with labels
             and `exact_match` without.
         source: Where the data come from, in words.
+        left_out: Split -> numbers, counted from 0, of the records that were not taken because their answer is
+            outside the label set (see `unlisted` of `load`); without the splits that are whole. Everywhere else,
+            as in the column `example` of per-example records, an example's number is its place among those taken.
 
     Raises:
         TaskError: If a split is unknown or empty, an example incomplete or outside the labels, the label
@@ -48,6 +51,7 @@ class Task:
     labels: tuple[str, ...] | None = None
     metric: str = ""
     source: str = field(default="", compare=False)
+    left_out: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -59,9 +63,10 @@ class Task:
             )
         where = f"the task {self.name!r}"
         labels = checked_labels(self.labels, where=where)
-        splits = _checked_splits(self.splits, labels, where)
+        splits = checked_splits(self.splits, labels, where=where)
+        left_out = MappingProxyType({split: tuple(numbers) for split, numbers in self.left_out.items() if numbers})
         metric = checked_metric(self.metric, labels, where=where)
-        for name, value in (("labels", labels), ("splits", splits), ("metric", metric)):
+        for name, value in (("labels", labels), ("splits", splits), ("metric", metric), ("left_out", left_out)):
             object.__setattr__(self, name, value)
 
     def split(self, name: str) -> tuple[Example, ...]:
@@ -79,9 +84,17 @@ class Task:
             )
         return self.splits[name]
 
+    @property
+    def num_left_out(self) -> dict[str, int]:
+        """Split -> how many examples were left out, for those from which any was."""
+        return {split: len(numbers) for split, numbers in self.left_out.items()}
+
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 in hex of name, labels, metric and all splits in order; the same for every file format."""
+        """SHA-256 in hex of name, labels, metric, all splits in order, and what was left out of them.
+
+        It is the same for every file format.
+        """
         content = {
             "name": self.name,
             "labels": self.labels,
@@ -91,6 +104,8 @@ class Task:
                 for split, examples in self.splits.items()
             },
         }
+        if self.left_out:
+            content["left_out"] = dict(self.left_out)
         # ASCII and sorted keys: the text, and so the hash, is the same in every process.
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()
 
@@ -99,13 +114,16 @@ class Task:
         return hash(self.fingerprint)
 
     def __repr__(self) -> str:
-        """Name, sizes, labels and metric: never the examples."""
+        """Name, sizes, what was left out, labels and metric: never the examples."""
         sizes = "".join(f", {split}={len(examples)}" for split, examples in self.splits.items())
-        return f"Task({self.name!r}{sizes}, labels={reprlib.repr(self.labels)}, metric={self.metric!r})"
+        missing = f", left_out={sum(self.num_left_out.values())}" if self.left_out else ""
+        return f"Task({self.name!r}{sizes}{missing}, labels={reprlib.repr(self.labels)}, metric={self.metric!r})"
 
     def __reduce__(self) -> tuple:
-        """Tasks go to other processes; the read-only mapping alone cannot be pickled."""
-        return type(self), (self.name, dict(self.splits), self.labels, self.metric, self.source)
+        """Tasks go to other processes; the read-only mappings alone cannot be pickled."""
+        return type(self), (
+            self.name, dict(self.splits), self.labels, self.metric, self.source, dict(self.left_out),
+        )  # fmt: skip
 
     @classmethod
     def load(
@@ -118,6 +136,7 @@ class Task:
         prompt_column: str | None = None,
         answer_column: str | None = None,
         splits: Mapping[str, str] | None = None,
+        unlisted: Unlisted = "error",
     ) -> Self:
         """Read a task from a folder, from a file, or from the hub.
 
@@ -142,6 +161,8 @@ class Task:
             answer_column: The column of answers, if not `answer` or `label`.
             splits: Split of the task -> its name in the source (a file's stem or name, a split of the data
                 set). Only these are read; by default all that have a usual name.
+            unlisted: What becomes of examples whose answer is not among the labels: "error" refuses the task,
+                "leave-out" does without them and notes which in `left_out`.
 
         Raises:
             TaskError: If anything is missing or cannot be used.
@@ -149,8 +170,8 @@ class Task:
         from .reading import read_source
 
         raw = read_source(source, splits=splits)
-        columns = {"prompt_column": prompt_column, "answer_column": answer_column}
-        return cls._from_raw(raw, name=name, labels=labels, metric=metric, **columns)
+        columns = (prompt_column, answer_column)
+        return cls._from_raw(raw, columns, name=name, labels=labels, metric=metric, unlisted=unlisted)
 
     @classmethod
     def from_records(
@@ -163,6 +184,7 @@ class Task:
         prompt_column: str | None = None,
         answer_column: str | None = None,
         source: str = "",
+        unlisted: Unlisted = "error",
     ) -> Self:
         """Make a task of records in memory; they are read as those of files are, see `load`.
 
@@ -174,6 +196,7 @@ class Task:
             prompt_column: The column of prompts, if not `prompt` or `text`.
             answer_column: The column of answers, if not `answer` or `label`.
             source: Where the data come from, in words.
+            unlisted: What becomes of answers that are not among the labels, as in `load`.
 
         Raises:
             TaskError: If a record cannot be used, as in `load`.
@@ -186,8 +209,8 @@ class Task:
         records = {split: list(splits[split]) for split in ALIASES if split in splits}
         origins = {split: f"the {split} split of the task {name!r}" for split in records}
         raw = RawTask(name=name, splits=records, origins=origins, source=source)
-        columns = {"prompt_column": prompt_column, "answer_column": answer_column}
-        return cls._from_raw(raw, labels=labels, metric=metric, **columns)
+        columns = (prompt_column, answer_column)
+        return cls._from_raw(raw, columns, labels=labels, metric=metric, unlisted=unlisted)
 
     @classmethod
     def from_dataset(
@@ -201,6 +224,7 @@ class Task:
         answer_column: str | None = None,
         splits: Mapping[str, str] | None = None,
         source: str = "",
+        unlisted: Unlisted = "error",
     ) -> Self:
         """Make a task of a `datasets.Dataset`, or of a `DatasetDict` or other mapping of them.
 
@@ -215,6 +239,7 @@ class Task:
             answer_column: The column of answers, if not `answer` or `label`.
             splits: Split of the task -> split of the data set; by default all that have a usual name.
             source: Where the data come from, in words.
+            unlisted: What becomes of answers that are not among the labels, as in `load`.
 
         Raises:
             TaskError: If a split or a row cannot be used, as in `load`.
@@ -222,51 +247,38 @@ class Task:
         from .hub import raw_from_dataset
 
         raw = raw_from_dataset(dataset, name=name, splits=splits, source=source)
-        columns = {"prompt_column": prompt_column, "answer_column": answer_column}
-        return cls._from_raw(raw, labels=labels, metric=metric, **columns)
+        columns = (prompt_column, answer_column)
+        return cls._from_raw(raw, columns, labels=labels, metric=metric, unlisted=unlisted)
 
     @classmethod
     def _from_raw(
         cls,
         raw: RawTask,
+        columns: tuple[str | None, str | None],
         *,
         name: str | None = None,
         labels: Sequence[str] | None = None,
         metric: str | None = None,
-        prompt_column: str | None = None,
-        answer_column: str | None = None,
+        unlisted: Unlisted = "error",
     ) -> Self:
         """A task of what was read, with the user's word before the data's."""
         name = raw.name if name is None else name
         everything = chain.from_iterable(raw.splits.values())
         origins = listed(raw.origins.values())
-        columns = find_columns(everything, prompt=prompt_column, answer=answer_column, where=origins)
-        declared = (
-            checked_labels(labels, where=f"the task {name!r}") or raw.labels or raw.class_names.get(columns.answer)
-        )
-        chosen = declared or collected_labels(raw.splits, columns)
-        examples = {
-            split: examples_from(records, columns, labels=chosen, where=raw.origins[split])
+        prompt, answer = columns
+        found = find_columns(everything, prompt=prompt, answer=answer, where=origins)
+        declared = checked_labels(labels, where=f"the task {name!r}") or raw.labels or raw.class_names.get(found.answer)
+        chosen = declared or collected_labels(raw.splits, found)
+        unlisted = checked_unlisted(unlisted)
+        read = {
+            split: examples_from(records, found, labels=chosen, where=raw.origins[split], unlisted=unlisted)
             for split, records in raw.splits.items()
         }
-        return cls(name, examples, chosen, raw.metric if metric is None else metric, raw.source)
-
-
-def _checked_splits(
-    splits: Mapping[str, Iterable[Example]], labels: tuple[str, ...] | None, where: str
-) -> Mapping[str, tuple[Example, ...]]:
-    """The splits in their usual order, read-only."""
-    check_split_names(splits, where=where)
-    if not splits:
-        raise TaskError(
-            f"{where} has no splits",
-            expected="one or more of the splits train, eval and test",
-            got="none",
-            remedy="give the examples of a split",
+        return cls(
+            name,
+            {split: part.examples for split, part in read.items()},
+            chosen,
+            raw.metric if metric is None else metric,
+            raw.source,
+            {split: part.left_out for split, part in read.items()},
         )
-    checked = {
-        split: examples_from(tuple(splits[split]), Columns(), labels=labels, where=f"the {split} split of {where}")
-        for split in ALIASES
-        if split in splits
-    }
-    return MappingProxyType(checked)

@@ -70,7 +70,7 @@ def test_no_update_at_all():
     fails(
         heads,
         "holds no update",
-        "at least one pair",
+        "pairs of lora_A and lora_B, of one module at least",
         "got: saved modules only: score.weight",
         modules_to_save=["score"],
     )

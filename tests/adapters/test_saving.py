@@ -1,6 +1,7 @@
 """Saving replaces an adapter whole, touches nothing else and leaves nothing half-written."""
 
 import json
+import os
 import re
 
 import pytest
@@ -128,14 +129,14 @@ def test_an_interruption_leaves_what_was_there(point, tmp_path, monkeypatch, for
 def test_a_rename_that_fails_puts_the_former_adapter_back(point, tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "a")
     before = contents(tmp_path)
-    rename = type(tmp_path).rename
+    rename = os.replace
 
-    def refuse_the_new_one(self, target):
-        if self.name == "new":
+    def refuse_the_new_one(source, target):
+        if source.parent.name == "new":
             raise PermissionError(13, "Permission denied")
-        return rename(self, target)
+        return rename(source, target)
 
-    monkeypatch.setattr(type(tmp_path), "rename", refuse_the_new_one)
+    monkeypatch.setattr("modeconn.atomic.os.replace", refuse_the_new_one)
     fails(point, folder, "cannot save an adapter to", "got: PermissionError: Permission denied")
     assert contents(tmp_path) == before
 

@@ -190,6 +190,11 @@ def test_a_file_gives_values_and_flags_win(config):
     )
 
 
+def test_a_bare_number_in_the_file_is_a_list_of_one(config):
+    settings = parsed(*NEEDED, *config("points: 0.5\nmethod:\n  layers: 3\n"))
+    assert (settings.points, settings.method.layers) == ([0.5], (3,))
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "num_examples:\n", "method.decay: 0.5\n", "shuffle: true\n"])
 def test_sparse_files_are_files(config, text):
     assert parsed(*NEEDED, *config(text)) == parsed(*NEEDED)
@@ -220,6 +225,8 @@ def test_unknown_keys_are_refused_with_the_known_ones(config, capsys):
         ("points: [0, x]", "--points: expected FLOAT, got x"),
         ("tasks: t", "tasks: expected a list of DIR, got 't'"),
         ("tasks: [1]", "tasks: expected text, got 1; quote it"),
+        ("tasks: 1", "tasks: expected text, got 1; quote it"),
+        ("points: true", "points: expected a list of FLOAT, got True"),
         ("dry_run: 'yes'", "dry_run: expected true or false, got 'yes'"),
         ("method: 3", "unknown setting method"),
         ("[1]", "expected settings by name, got a list"),

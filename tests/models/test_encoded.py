@@ -15,7 +15,7 @@ def encoded_of(rows, answers):
 
 def two_questions():
     """Two examples with three choices of 1, 2 and 3 tokens; the right ones are the third and the first."""
-    rows = tuple(Row((7,), (5,) * (choice + 1), example, choice) for example in range(2) for choice in range(3))
+    rows = tuple(Row((7,), (5,) * (choice + 1), example) for example in range(2) for choice in range(3))
     return encoded_of(rows, (2, 0))
 
 

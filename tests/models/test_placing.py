@@ -148,7 +148,7 @@ def assert_equals_peft(model, point, task):
     with placed(model.module, point):
         ours, _ = model.score_rows(model.module, encoded)
     base, _ = model.score_rows(model.module, encoded)
-    with model.plain_peft(point) as plain:
+    with model.reference(point) as plain:
         peft, _ = model.score_rows(plain.double() if model.dtype == torch.float64 else plain, encoded)
     tolerance = 1e-10 if model.dtype == torch.float64 else 0
     np.testing.assert_allclose(ours, peft, rtol=tolerance, atol=tolerance)

@@ -1,7 +1,5 @@
 """What is written in a run folder is whole: a crash, a full disk or NaN leaves the former file."""
 
-import json
-
 import pandas as pd
 import pytest
 
@@ -71,11 +69,6 @@ def test_a_number_that_is_not_finite_has_no_place_in_the_record(run):
     with pytest.raises(RunError, match=r"cannot write facts.gate as JSON\n.*\n  got: nan"):
         run.record(gate=float("nan"))
     assert read_record(run.folder).facts == {}
-
-
-def test_json_results_read_back(run):
-    path = run.write_json({"t": (0.1, 1)}, "best.json")
-    assert json.loads(path.read_text()) == {"t": [0.1, 1]}
 
 
 def test_tables_are_written_in_both_forms(run):

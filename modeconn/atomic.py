@@ -18,7 +18,7 @@ def replacing(target: Path, *, scratch: Path) -> Iterator[Path]:
 
     Args:
         target: The file or folder to write; its parent folders are made.
-        scratch: A folder of the same file system for what is being written.
+        scratch: A folder of the same file system; what is being written lies there, hidden, until it is whole.
 
     Yields:
         A path that does not exist yet, with the target's name, for the block to make.
@@ -29,9 +29,10 @@ def replacing(target: Path, *, scratch: Path) -> Iterator[Path]:
     """
     scratch.mkdir(parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    desk = Path(tempfile.mkdtemp(dir=scratch))
-    temporary = desk / target.name
+    desk = Path(tempfile.mkdtemp(dir=scratch, prefix=".writing-"))
+    temporary = desk / "new" / target.name
     try:
+        temporary.parent.mkdir()
         yield temporary
         if temporary.is_file():
             _reach_disk(temporary)

@@ -21,7 +21,7 @@ def difference_from_peft(model, point, task):
     """The largest difference of a loss, relative to 1 + loss; in float64 PEFT's adapter is made float64 as well."""
     encoded = model.encode(task)
     (sums,) = model.evaluate(point, [encoded])
-    with model.plain_peft(point) as plain:
+    with model.reference(point) as plain:
         theirs, _ = model.score_rows(plain.to(model.dtype), encoded)
     return np.max(np.abs(sums.loss_sum - theirs) / (1 + theirs))
 
@@ -59,7 +59,7 @@ def test_peft_leaves_the_model_as_it_was(family, loaded, state):
     """PEFT puts its own layers in place of the model's and sets gradient flags: on a twin, not here."""
     model, point = loaded(family)
     before = state(model.module)
-    with model.plain_peft(point) as plain:
+    with model.reference(point) as plain:
         assert state(model.module) == before
         assert set(dict(plain.named_modules())) - set(dict(model.module.named_modules()))
     assert state(model.module) == before
@@ -68,14 +68,14 @@ def test_peft_leaves_the_model_as_it_was(family, loaded, state):
 def test_an_error_within_leaves_the_model_as_it_was(loaded, state):
     model, point = loaded("llama")
     before = state(model.module)
-    with pytest.raises(RuntimeError, match="stop"), model.plain_peft(point):
+    with pytest.raises(RuntimeError, match="stop"), model.reference(point):
         raise RuntimeError("stop")
     assert state(model.module) == before
 
 
 def test_the_weights_are_shared_and_not_copied(loaded):
     model, point = loaded("llama")
-    with model.plain_peft(point) as plain:
+    with model.reference(point) as plain:
         theirs = {parameter.data_ptr() for parameter in plain.parameters()}
     assert {parameter.data_ptr() for parameter in model.module.parameters()} <= theirs
 
@@ -83,7 +83,7 @@ def test_the_weights_are_shared_and_not_copied(loaded):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_asks_for_gradients(family, loaded):
     model, point = loaded(family)
-    with model.plain_peft(point) as plain:
+    with model.reference(point) as plain:
         asking = [name for name, parameter in plain.named_parameters() if parameter.requires_grad]
     assert asking == []
 
@@ -91,7 +91,7 @@ def test_nothing_asks_for_gradients(family, loaded):
 def test_dropout_is_off(loaded, adapters):
     model, _ = loaded("llama", "float32")
     point = mc.Adapter.from_pretrained(adapters("llama", seed=1, lora_dropout=0.5))
-    with model.plain_peft(point) as plain:
+    with model.reference(point) as plain:
         assert not any(module.training for module in plain.modules())
 
 
@@ -104,6 +104,6 @@ def test_a_checkpoint_is_read_from_its_own_folder(adapters, loaded, tmp_path):
     shutil.copy(other.source / "adapter_model.safetensors", folder)
     encoded = model.encode(task_for("llama"))
     (sums,) = model.evaluate(other, [encoded])
-    with model.plain_peft(point) as plain:
+    with model.reference(point) as plain:
         theirs, _ = model.score_rows(plain.to(torch.float64), encoded)
     np.testing.assert_allclose(theirs, sums.loss_sum, rtol=1e-10)

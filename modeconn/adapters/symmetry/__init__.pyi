@@ -1,0 +1,10 @@
+from .architectures import symmetry_of as symmetry_of
+from .matching import Matching as Matching
+from .matching import match as match
+from .moving import apply as apply
+from .moving import random_permutations as random_permutations
+from .residual import fold_norms as fold_norms
+from .spec import Block as Block
+from .spec import Group as Group
+from .spec import Norm as Norm
+from .spec import SymmetrySpec as SymmetrySpec

@@ -1,0 +1,186 @@
+"""The bends of a curve as parameters, and points of the curve through which gradients reach them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from modeconn.adapters.adapter import Adapter, combine
+from modeconn.adapters.kinds.lora import combined_config
+from modeconn.adapters.update import LowRank, Update
+from modeconn.errors import FitError, listed
+from modeconn.models.trainable import Branch, Trainable
+from modeconn.paths.path import Path
+
+Factors = Mapping[str, tuple[torch.Tensor, torch.Tensor]]  # parameter -> up [rows, r], down [r, columns]
+
+
+@dataclass(frozen=True, eq=False)
+class Bend:
+    """A free control point: factors and saved modules that are trained.
+
+    Attributes:
+        factors: Parameter name -> `up` and `down` in units of the scaling, leaves of the graph.
+        saved: Parameter name -> the tensor in its place.
+        scalings: Parameter name -> the factor s of `s up @ down`.
+    """
+
+    factors: Factors
+    saved: Mapping[str, torch.Tensor]
+    scalings: Mapping[str, float]
+
+    @classmethod
+    def of(cls, point: Adapter, device: torch.device) -> "Bend":
+        """A copy of a point's factors, to be trained.
+
+        Raises:
+            FitError: If an update of the point has no factors.
+        """
+        unfit = [name for name, update in point.updates.items() if not update.low_rank]
+        if unfit or not point.updates:
+            raise FitError(
+                f"{point.name} cannot be a bend of a fitted curve",
+                expected="a point whose updates are low-rank",
+                got=f"no factors of {listed(unfit)}" if unfit else "no update at all",
+                remedy="give the curve bends of LoRA: truncate the point to a rank first",
+            )
+        scalings = {name: _unit(update) for name, update in sorted(point.updates.items())}
+        factors = {
+            name: _leaves(*point.updates[name].factors(unit=unit), device=device) for name, unit in scalings.items()
+        }
+        saved = {name: _leaves(value, device=device)[0] for name, value in sorted(point.saved.items())}
+        return cls(factors, saved, scalings)  # type: ignore[arg-type]  # pairs
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """What is trained, in a fixed order."""
+        return [tensor for pair in self.factors.values() for tensor in pair] + list(self.saved.values())
+
+    def point(self, like: Adapter, *, name: str) -> Adapter:
+        """The bend as an adapter of its own; in the layout and scaling of `like` where that has one."""
+        updates = {
+            parameter: Update.of(
+                LowRank(
+                    up.detach().cpu().clone(),
+                    down.detach().cpu().clone(),
+                    self.scalings[parameter],
+                    lookup=like.updates[parameter].lookup,
+                )
+            )
+            for parameter, (up, down) in self.factors.items()
+        }
+        saved = {name: value.detach().cpu().clone() for name, value in self.saved.items()}
+        config = like.config if like.own is not None else replace(like.config, raw=combined_config(like.config, updates))
+        bare = replace(
+            like, config=config, updates=updates, saved=saved, own=None, name=name, source=None, weight_sum=1.0
+        )
+        return replace(bare, own=bare.tensors)
+
+
+class Bends:
+    """The bends of a curve while they are fitted; the ends never change.
+
+    Args:
+        curve: The curve; its first and last control points are fixed.
+        device: Where the model is.
+
+    Raises:
+        FitError: If there is no bend, or one has no factors.
+    """
+
+    def __init__(self, curve: Path, device: torch.device) -> None:
+        if len(curve.points) < 3:
+            raise FitError(
+                f"{curve.name} has nothing to fit",
+                expected="a curve with at least one bend between its ends",
+                got=f"{len(curve.points)} control points",
+                remedy="use BezierCurve.between(start, end, num_bends=1)",
+            )
+        self._curve, self.device = curve, device
+        self.bends = [Bend.of(point, device) for point in curve.points[1:-1]]
+        self._ends = None if curve.space == "weights" else [_on_device(p, device) for p in (curve.start, curve.end)]
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """What is trained, in a fixed order."""
+        return [tensor for bend in self.bends for tensor in bend.tensors]
+
+    def load(self, values: Sequence[torch.Tensor]) -> None:
+        """Set what is trained."""
+        for tensor, value in zip(self.tensors, values, strict=True):
+            tensor.data.copy_(value)
+
+    def curve(self) -> Path:
+        """The curve through the bends as they are now."""
+        points = self._curve.points
+        moved = [
+            bend.point(point, name=f"bend {number}")
+            for number, (bend, point) in enumerate(zip(self.bends, points[1:-1], strict=True), start=1)
+        ]
+        return self._curve.with_points([points[0], *moved, points[-1]])
+
+    def at(self, t: float) -> Trainable:
+        """The curve's point at t as a function of the bends.
+
+        In weights space the ends are folded into the weights, and the bends' factors run beside them, scaled by
+        their coefficients; in factors space the control points' own factors are added up first. The gradient of a bend
+        is `c(t)` times that of the point (Garipov 2018).
+        """
+        row = self._curve.coefficients(torch.tensor([t], dtype=torch.float64))[0].tolist()  # [K]
+        saved = self._saved(row)
+        if self._ends is None:
+            fixed = combine((row[0], row[-1]), (self._curve.start, self._curve.end))
+            fixed = replace(fixed, saved={})
+            return Trainable(fixed if fixed.updates else None, self._side_by_side(row[1:-1]), saved)
+        control = [self._ends[0], *(bend.factors for bend in self.bends), self._ends[1]]
+        branches = {}
+        for name, scaling in self.bends[0].scalings.items():
+            up, down = (_weighted(row, [point[name][side] for point in control]) for side in (0, 1))
+            branches[name] = Branch(up, scaling * down)
+        return Trainable(None, branches, saved)
+
+    def _side_by_side(self, coefficients: Sequence[float]) -> dict[str, Branch]:
+        """The bends' factors next to each other, `[B_1 B_2] [c_1 A_1 ; c_2 A_2]`."""
+        pairs: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        for weight, bend in zip(coefficients, self.bends, strict=True):
+            for name, (up, down) in bend.factors.items():
+                pairs.setdefault(name, []).append((up, weight * bend.scalings[name] * down))
+        return {
+            name: Branch(torch.cat([up for up, _ in found], dim=1), torch.cat([down for _, down in found], dim=0))
+            for name, found in pairs.items()
+        }
+
+    def _saved(self, row: Sequence[float]) -> dict[str, torch.Tensor]:
+        """The saved modules at a point."""
+        ends = [self._curve.start.saved, self._curve.end.saved]
+        return {
+            name: _weighted(
+                row,
+                [ends[0][name].to(self.device), *(bend.saved[name] for bend in self.bends), ends[1][name].to(self.device)],
+            )
+            for name in ends[0]
+        }
+
+
+def _leaves(*values: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Copies that gradients reach."""
+    return tuple(value.detach().to(device, torch.float32, copy=True).requires_grad_() for value in values)
+
+
+def _on_device(point: Adapter, device: torch.device) -> Factors:
+    """A point's factors on a device, in units of its scalings."""
+    pairs = {name: update.factors(unit=_unit(update)) for name, update in point.updates.items()}
+    return {name: (up.to(device), down.to(device)) for name, (up, down) in pairs.items()}
+
+
+def _unit(update: Update) -> float:
+    """The scaling of an unchanged adapter's update; 1 for a combination."""
+    return update.low_rank[0].scaling if len(update.parts) == 1 and update.coefficients == (1.0,) else 1.0
+
+
+def _weighted(row: Sequence[float], tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """`sum_k c_k x_k`."""
+    total = row[0] * tensors[0]
+    for weight, tensor in zip(row[1:], tensors[1:], strict=True):
+        total = total + weight * tensor
+    return total

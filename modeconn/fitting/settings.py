@@ -1,0 +1,70 @@
+"""The settings of a fit: flags of `modeconn fit`, keys of its YAML file, arguments of `fit_curve`."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from modeconn.errors import FitError
+from modeconn.runs.settings import flag_help
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How bends are fitted; names are those of transformers where it has one."""
+
+    num_steps: int = field(default=500, metadata=flag_help("optimiser steps"))
+    learning_rate: float = field(default=1e-3, metadata=flag_help("highest learning rate"))
+    optimizer: Literal["adamw", "sgd"] = field(default="adamw", metadata=flag_help("sgd has momentum 0.9"))
+    schedule: Literal["garipov", "constant"] = field(
+        default="garipov", metadata=flag_help("garipov: constant to half of the steps, then down to 1 % at 90 %")
+    )
+    weight_decay: float = field(default=0.0, metadata=flag_help("decoupled weight decay of the bends"))
+    max_grad_norm: float = field(default=1.0, metadata=flag_help("gradients are clipped to this L2 norm"))
+    per_device_train_batch_size: int = field(default=8, metadata=flag_help("examples at a position"))
+    gradient_accumulation_steps: int = field(default=1, metadata=flag_help("batches a position and step"))
+    positions_per_step: int = field(default=1, metadata=flag_help("positions t a step, stratified"))
+    uniform_in: Literal["t", "arc-length"] = field(default="t", metadata=flag_help("in what positions are uniform"))
+    task_weights: tuple[float, ...] | None = field(
+        default=None, metadata=flag_help("weight of each task in the loss; equal by default")
+    )
+    bf16: bool = field(default=False, metadata=flag_help("autocast to bf16; the points stay in float32"))
+    score_eos: bool = field(default=True, metadata=flag_help("train the end-of-sequence token after the answer"))
+    max_length: int | None = field(default=None, metadata=flag_help("tokens a row; none takes what the model holds"))
+    token_budget: int = field(default=2048, metadata=flag_help("tokens a batch in validation, padding included"))
+    train_split: str = field(default="train", metadata=flag_help("split that the bends are fitted on"))
+    eval_split: str = field(default="eval", metadata=flag_help("validation split; never the test split"))
+    eval_steps: int = field(default=100, metadata=flag_help("steps between validations; 0 validates at the end only"))
+    eval_points: int = field(default=5, metadata=flag_help("positions of a validation, evenly spaced inside (0, 1)"))
+    patience: int = field(default=5, metadata=flag_help("validations without a lower worst loss before it stops"))
+    seed: int = field(default=0, metadata=flag_help("seed of batches and positions"))
+
+    def __post_init__(self) -> None:
+        for name in (
+            "num_steps",
+            "learning_rate",
+            "max_grad_norm",
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "positions_per_step",
+            "token_budget",
+            "eval_points",
+            "patience",
+        ):
+            self._check(name, "a number above 0", holds=getattr(self, name) > 0)
+        for name in ("weight_decay", "eval_steps"):
+            self._check(name, "0 or a number above", holds=getattr(self, name) >= 0)
+        self._check("eval_split", "a split other than test", holds=self.eval_split != "test")
+        self._check("train_split", "a split other than test", holds=self.train_split != "test")
+        weights = self.task_weights
+        holds = weights is None or (len(weights) > 0 and min(weights) >= 0 and sum(weights) > 0)
+        self._check("task_weights", "weights of at least 0, not all 0", holds=holds)
+
+    def _check(self, name: str, expected: str, *, holds: bool) -> None:
+        """Raises FitError unless a field's value may be used."""
+        if not holds:
+            flag = name.replace("_", "-")
+            raise FitError(
+                f"{name} cannot be used for a fit",
+                expected=expected,
+                got=repr(getattr(self, name)),
+                remedy=f"give --{flag} another value",
+            )

@@ -1,0 +1,52 @@
+"""Everything that the next step of a fit depends on."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+
+@dataclass
+class FitState:
+    """Where a fit is; batches and positions are functions of the step, so that no generator is part of it.
+
+    Attributes:
+        step: Steps done.
+        history: Rows so far.
+        bends: The tensors that are trained.
+        optimizer: State of the optimiser.
+        best: The tensors at the lowest worst loss so far.
+        best_worst: That loss, in nats per scored token.
+        best_step: The step after which it was measured.
+        validations_since_best: Validations since then.
+    """
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    bends: list[torch.Tensor] = field(default_factory=list)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    best: list[torch.Tensor] = field(default_factory=list)
+    best_worst: float = math.inf
+    best_step: int = 0
+    validations_since_best: int = 0
+
+    def validated(self, worst: float, tensors: list[torch.Tensor]) -> None:
+        """Take note of a validation."""
+        if worst < self.best_worst:
+            self.best_worst, self.best, self.best_step = worst, tensors, self.step
+            self.validations_since_best = 0
+        else:
+            self.validations_since_best += 1
+
+
+class FitStore(Protocol):
+    """Keeps the state of a fit."""
+
+    def load(self) -> FitState | None:
+        """The state that was kept last, or None."""
+        ...
+
+    def save(self, state: FitState) -> None:
+        """Keep a state in place of the one before."""
+        ...
