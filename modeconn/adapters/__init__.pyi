@@ -1,7 +1,7 @@
 from .adapter import Adapter as Adapter
 from .adapter import combine as combine
 from .layout import Layout as Layout
-from .update import Dense as Dense
-from .update import LowRank as LowRank
-from .update import Part as Part
+from .part import Dense as Dense
+from .part import LowRank as LowRank
+from .part import Part as Part
 from .update import Update as Update

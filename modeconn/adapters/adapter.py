@@ -85,7 +85,7 @@ class Adapter:
             raise AdapterError(
                 f"the adapter in {files.folder} changes nothing",
                 expected="a weight update that is not zero",
-                got=f"{len(adapter.updates)} updates, all zero (lora_B is zero before the first training step)",
+                got=f"{len(adapter.updates)} updates, all zero, as they are before the first training step",
                 remedy="give a trained checkpoint, or pass allow_zero=True for one saved before training",
             )
         return adapter
@@ -181,6 +181,17 @@ class Adapter:
         """Whether an update is a function of the base's weights, as DoRA's is."""
         return any(update.needs_base for update in self.updates.values())
 
+    def within(self, base: BaseWeights) -> "Adapter":
+        """The same point for one base: with the sizes that only it knows, without updates of what it has not got.
+
+        Args:
+            base: Where the base's weights are, such as an `AdapterModel`.
+        """
+        found = {name: update.within(base, name) for name, update in self.updates.items()}
+        if all(found[name] is update for name, update in self.updates.items()):
+            return self
+        return replace(self, updates={name: update for name, update in found.items() if update.parts})
+
     def on(self, base: BaseWeights) -> "Adapter":
         """The same point with updates that no longer need the base: norms and inner products can be taken.
 
@@ -191,7 +202,7 @@ class Adapter:
             return self
         bound = {
             name: update.on(base.weight(name), transposed=base.transposed(name)) if update.needs_base else update
-            for name, update in self.updates.items()
+            for name, update in self.within(base).updates.items()
         }
         return replace(self, updates=bound)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from modeconn.adapters.update import agree
 from modeconn.errors import AdapterError, listed
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def check_same_shapes(points: "Sequence[Adapter]") -> None:
 
 def _same_shape(first: "Update", other: "Update") -> bool:
     """Whether two updates can be of one parameter; one that lies as the model stores it may be turned."""
-    return first.shape == other.shape or (first.stored != other.stored and first.shape == other.shape[::-1])
+    turned = first.stored != other.stored and agree(first.shape, other.shape[::-1])
+    return turned or agree(first.shape, other.shape)
 
 
 def _check_same_classes(first: "Adapter", other: "Adapter") -> None:

@@ -1,164 +1,16 @@
-"""What a checkpoint adds to one parameter of the base model: parts of any kind, combined but never expanded needlessly."""
+"""What a point adds to one parameter of the base model: parts of any kind, combined but never expanded needlessly."""
 
 import hashlib
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 
+from modeconn.adapters.part import ANY, BaseWeights, Dense, LowRank, Part
 from modeconn.errors import AdapterError
 
-
-class BaseWeights(Protocol):
-    """The base model's parameters, where a part is made from them."""
-
-    def weight(self, parameter: str) -> torch.Tensor:
-        """A parameter as the model stores it."""
-        ...
-
-    def transposed(self, parameter: str) -> bool:
-        """Whether the model stores the parameter as `[in, out]`, as GPT-2's Conv1D does."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Part(ABC):
-    """One checkpoint's change of one parameter.
-
-    A kind of adapter is a subclass: what the fields are, and how they make `dW`. Tensors are float32.
-    """
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the change, in the part's orientation."""
-
-    @property
-    def stored(self) -> bool:
-        """True if the orientation is that in which the model stores the parameter, whatever that is.
-
-        False for matrices in the orientation of `torch.nn.Linear`, `[out, in]`.
-        """
-        return False
-
-    @property
-    def needs_base(self) -> bool:
-        """Whether the change is a function of the base's weight."""
-        return False
-
-    @property
-    def replaces(self) -> bool:
-        """Whether the part is a whole weight of a full fine-tune, `W_1 - W_0`, rather than a change of its own."""
-        return False
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether the part is known to change nothing."""
-        return False
-
-    @abstractmethod
-    def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
-        """The change itself, dense, in the part's orientation.
-
-        Args:
-            base: The base's weight in the part's orientation; it gives the dtype of the computation (float32 without).
-        """
-
-    def on(self, base: torch.Tensor) -> "Part":
-        """A part of the same change that no longer needs the base; one that may be held small says so.
-
-        Args:
-            base: The base's weight in the part's orientation.
-        """
-        return Dense(self.delta(base.float()).float(), in_storage=self.stored) if self.needs_base else self
-
-    def digest(self) -> str:
-        """SHA-256 in hex of the kind and of the fields' values."""
-        found = hashlib.sha256(type(self).__name__.encode())
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, torch.Tensor):
-                found.update(f"{field.name} {tuple(value.shape)}".encode())
-                found.update(value.detach().reshape(-1).contiguous().cpu().view(torch.uint8).numpy().tobytes())
-            else:
-                found.update(f"{field.name} {value.digest() if isinstance(value, Part) else value!r}".encode())
-        return found.hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class LowRank(Part):
-    """A low-rank update of a parameter, `scaling * up @ down`.
-
-    LoRA (Hu 2021, arXiv 2106.09685): `dW = s B A` with `up = B`, `down = A`. For an embedding the table is
-    updated by `s (B A)^T`, so there `up = A^T`, `down = B^T`.
-
-    Attributes:
-        up: `[rows, r]`, float32.
-        down: `[r, columns]`, float32.
-        scaling: The factor s, no unit.
-        lookup: True for an embedding table, `[num_embeddings, dim]`; False for a matrix in the orientation of
-            `torch.nn.Linear`, `[out, in]`.
-    """
-
-    up: torch.Tensor
-    down: torch.Tensor
-    scaling: float
-    lookup: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`[rows, columns]`."""
-        return self.up.shape[0], self.down.shape[1]
-
-    @property
-    def stored(self) -> bool:
-        """True for embedding tables."""
-        return self.lookup
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether one of the factors is zero."""
-        return not (self.up.any() and self.down.any())
-
-    def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
-        """`s up @ down`."""
-        up, down = _as(base, self.up, self.down)
-        return self.scaling * (up @ down)
-
-
-@dataclass(frozen=True, eq=False)
-class Dense(Part):
-    """A change that is held as it is: of a bias, a norm, or of a kind whose update has no factors.
-
-    Attributes:
-        value: The change, float32.
-        in_storage: Whether it lies as the model stores the parameter.
-    """
-
-    value: torch.Tensor
-    in_storage: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """That of the value."""
-        return tuple(self.value.shape)
-
-    @property
-    def stored(self) -> bool:
-        """As given; vectors have one orientation."""
-        return self.in_storage or self.value.ndim == 1
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether every number is 0."""
-        return not self.value.any()
-
-    def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
-        """The value."""
-        return _as(base, self.value)[0]
+__all__ = ["ANY", "BaseWeights", "Dense", "LowRank", "Part", "Update", "agree", "needs_base"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,8 +52,8 @@ class Update:
     @property
     def low_rank(self) -> tuple[LowRank, ...]:
         """The parts if all are low-rank, else nothing."""
-        factored = tuple(part for part in self.parts if isinstance(part, LowRank))
-        return factored if len(factored) == len(self.parts) else ()
+        factored = tuple(part.factored for part in self.parts)
+        return tuple(part for part in factored if part is not None) if None not in factored else ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -220,10 +72,13 @@ class Update:
 
     @property
     def rank(self) -> int:
-        """A bound of the update's rank: the sum of the parts' ranks, the full rank where a part has no factors."""
+        """A bound of the update's rank: the sum of the parts' ranks, the full rank where a part has no factors.
+
+        0 where only the base knows the shape.
+        """
         if self.low_rank:
             return sum(part.down.shape[0] for part in self.low_rank)
-        return min(self.shape) if len(self.shape) > 1 else 1
+        return max(min(self.shape), 0) if len(self.shape) > 1 else 1
 
     @property
     def lookup(self) -> bool:
@@ -288,6 +143,16 @@ class Update:
         assert total is not None  # an update has a part
         return total
 
+    def within(self, base: BaseWeights, parameter: str) -> "Update":
+        """The same change of a base's parameter, in parts that know what they need of the others.
+
+        Optional parts are left out where the base has no such parameter; no part may be left.
+        """
+        there = base.has(parameter)
+        kept = [(c, part) for c, part in zip(self.coefficients, self.parts, strict=True) if there or not part.optional]
+        found = Update(tuple(c for c, _ in kept), tuple(part.within(base, parameter) for _, part in kept))
+        return self if found.parts == self.parts else found  # parts are equal if they are one object
+
     def on(self, base: torch.Tensor, *, transposed: bool = False) -> "Update":
         """The same change in parts that no longer need the base's parameter, given as the model stores it."""
         if not self.needs_base:
@@ -334,6 +199,13 @@ class Update:
         return math.isclose(sum(self.coefficients), 1.0, abs_tol=1e-12)
 
 
+def agree(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two shapes can be one; sizes that only the base knows fit any."""
+    return len(shape) == len(other) and all(
+        one == two or ANY in (one, two) for one, two in zip(shape, other, strict=True)
+    )
+
+
 def needs_base(what: str) -> AdapterError:
     """The error for an update that cannot be known without the base model."""
     return AdapterError(
@@ -342,8 +214,3 @@ def needs_base(what: str) -> AdapterError:
         got="none",
         remedy="bind the point first: point.on(model); commands take --base-model",
     )
-
-
-def _as(base: torch.Tensor | None, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Tensors in the base's dtype and on its device, where there is a base."""
-    return values if base is None else tuple(value.to(base.device, base.dtype) for value in values)

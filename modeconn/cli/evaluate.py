@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from modeconn.adapters.adapter import Adapter
     from modeconn.models.adapter_model import AdapterModel
     from modeconn.paths.line import LinearPath
@@ -85,16 +83,40 @@ def run(settings: Settings) -> int:
     """Evaluate a line and write its run folder; a finished one is shown again."""
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.notes import on_left_out, on_other_bases
+    from modeconn.cli.profile_printing import print_profile
     from modeconn.cli.progress import say_shown_again
     from modeconn.paths.line import LinearPath
-    from modeconn.runs import RunFolder, refuse_inputs_inside
     from modeconn.tasks.task import Task
 
     ends = [Adapter.from_pretrained(end, name=name) for end, name in _named(settings.start, settings.end)]
     tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
+    folder = _opened(settings, ends, tasks)
+    line = LinearPath(*ends, space=settings.space)
+    notes = on_left_out(tasks, [settings.split])
+    for note in on_other_bases(ends, settings.base_model):
+        print(f"note: {note}", file=sys.stderr)
+    if not folder.finished:
+        model = _model(settings, ends)
+        if settings.dry_run:
+            return _show_plan(settings, line, tasks, model, notes)
+        with folder:
+            _evaluate(settings, folder, line, tasks, model)
+    elif settings.dry_run:
+        print(f"nothing to do: the run in {settings.output_dir} is finished")
+        return 0
+    else:
+        say_shown_again(folder.folder)
+    print_profile(folder, notes=notes)
+    return 0
+
+
+def _opened(settings: Settings, ends: "list[Adapter]", tasks: "list[Task]") -> "RunFolder":
+    """The run folder, which holds none of the inputs."""
+    from modeconn.runs import RunFolder, refuse_inputs_inside
+
     bases = {settings.base_model, *(end.config.base_model for end in ends)}
     refuse_inputs_inside(settings.output_dir, [settings.start, settings.end, *settings.tasks, *bases])
-    folder = RunFolder.open(
+    return RunFolder.open(
         settings.output_dir,
         command="evaluate",
         settings=settings.resolved(),
@@ -104,22 +126,6 @@ def run(settings: Settings) -> int:
         },
         overwrite=settings.overwrite,
     )
-    line = LinearPath(*ends, space=settings.space)
-    for note in on_other_bases(ends, settings.base_model):
-        print(f"note: {note}", file=sys.stderr)
-    if not folder.finished:
-        model = _model(settings, ends)
-        if settings.dry_run:
-            return _print_plan(settings, line, tasks, model)
-        with folder:
-            _evaluate(settings, folder, line, tasks, model)
-    elif settings.dry_run:
-        print(f"nothing to do: the run in {settings.output_dir} is finished")
-        return 0
-    else:
-        say_shown_again(folder.folder)
-    _print_result(folder, on_left_out(tasks, [settings.split]))
-    return 0
 
 
 def _model(settings: Settings, ends: "list[Adapter]") -> "AdapterModel":
@@ -205,37 +211,16 @@ def _encoding_in_full(settings: Settings, model: "AdapterModel") -> dict[str, An
     return {**vars(encoding), "max_length": min(encoding.max_length or longest, longest)}
 
 
-def _print_plan(settings: Settings, line: "LinearPath", tasks: "list[Task]", model: "AdapterModel") -> int:
+def _show_plan(
+    settings: Settings, line: "LinearPath", tasks: "list[Task]", model: "AdapterModel", notes: list[str]
+) -> int:
     """Print what a run would do, its memory and its time."""
-    import pandas as pd
-
-    from modeconn.cli.tables import print_table
+    from modeconn.cli.profile_printing import print_plan
     from modeconn.evaluation.plan import plan_evaluation
 
     num_points = len(settings.t) if settings.t is not None else settings.num_points
     plan = plan_evaluation(
         line, model, tasks, num_points=num_points, split=settings.split, settings=settings.encoding()
     )
-    print_table(pd.DataFrame(plan.items(), columns=["what", "how much"]), title=f"dry run: {line.name}")
+    print_plan(plan, path=line.name, notes=notes)
     return 0
-
-
-def _print_result(folder: "RunFolder", notes: list[str]) -> None:
-    """Print the tables of a finished run, and remarks on what was cut or left out."""
-    from modeconn.cli.profile_files import barrier_summary, ends_and_best
-    from modeconn.cli.tables import print_table
-    from modeconn.runs import read_csv, read_record
-
-    frame: pd.DataFrame = read_csv(folder.folder / "profile.csv")
-    first = frame.iloc[0]
-    print_table(ends_and_best(frame), title=f"{first['split']} split, space={first['space']}, loss in nats")
-    print()
-    print_table(barrier_summary(read_csv(folder.folder / "barriers.csv")))
-    record = read_record(folder.folder)
-    for checks in (record.facts.get("checks", {}) if record else {}).values():
-        for task, count in checks["truncated_examples"].items():
-            if count:
-                notes = [*notes, f"{count} prompts of {task} were cut in the middle to fit (--max-length)"]
-    for note in notes:
-        print(f"note: {note}")
-    print(f"\nwritten: {folder.folder}")

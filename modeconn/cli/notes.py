@@ -16,10 +16,11 @@ def on_left_out(tasks: "Iterable[Task]", splits: Sequence[str]) -> list[str]:
         splits: The splits that the command read.
     """
     return [
-        f"{task.num_left_out[split]} examples of {task.name}/{split} were left out: their answers are not among the labels"
+        f"{task.name}/{split}: {count} of {count + len(task.split(split))} examples left out, with other answers than"
+        " the task's labels"
         for task in tasks
-        for split in dict.fromkeys(splits)
-        if split in task.num_left_out
+        for split, count in task.num_left_out.items()
+        if split in splits
     ]
 
 

@@ -28,7 +28,7 @@ from modeconn.models.loading import (
     longest_input,
     quiet_peft,
 )
-from modeconn.models.placing import check_fits, is_transposed, placed
+from modeconn.models.placing import Weights, check_fits, placed
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
@@ -210,12 +210,15 @@ class AdapterModel:
 
     def weight(self, parameter: str) -> torch.Tensor:
         """A parameter of the base as the model stores it."""
-        return self.module.get_parameter(parameter).detach()
+        return Weights(self.module).weight(parameter)
 
     def transposed(self, parameter: str) -> bool:
         """Whether the model stores a parameter as `[in, out]`."""
-        path, _, leaf = parameter.rpartition(".")
-        return is_transposed(self.module.get_submodule(path), leaf)
+        return Weights(self.module).transposed(parameter)
+
+    def has(self, parameter: str) -> bool:
+        """Whether the base has a parameter of this name."""
+        return Weights(self.module).has(parameter)
 
     @torch.inference_mode()
     def score_rows(self, module: nn.Module, encoded: EncodedTask) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,11 +11,34 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from modeconn.adapters.adapter import Adapter
-from modeconn.adapters.update import Update
+from modeconn.adapters.update import Update, agree
 from modeconn.errors import ModelError, listed
 
 _BF16_ROUNDING = 2.0**-8  # relative; twice the largest, as both sides may have been rounded
 _FLOAT16_ROUNDING = 2.0**-24  # absolute, of numbers near 0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The parameters of a model, for updates that are functions of them."""
+
+    model: nn.Module
+
+    def weight(self, parameter: str) -> torch.Tensor:
+        """A parameter as the model stores it."""
+        return self.model.get_parameter(parameter).detach()
+
+    def transposed(self, parameter: str) -> bool:
+        """Whether the model stores a parameter as `[in, out]`."""
+        return is_transposed(*_owner(self.model, parameter))
+
+    def has(self, parameter: str) -> bool:
+        """Whether the model has a parameter of this name."""
+        try:
+            module, leaf = _owner(self.model, parameter)
+        except AttributeError:
+            return False
+        return module._parameters.get(leaf) is not None
 
 
 @contextmanager
@@ -31,6 +55,7 @@ def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
         model: The base model; its parameters' objects are the same before and after.
         point: The point; it must fit (see `check_fits`).
     """
+    point = point.within(Weights(model))
     with ExitStack() as undo:
         for name, value in point.saved.items():
             _replace(model, name, value, undo)
@@ -69,6 +94,7 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
         ModelError: If parameters are missing, have other shapes, or base copies differ from the base.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
+    point = point.within(Weights(model))
     wanted = {name: _shape_in(model, name, update) for name, update in point.updates.items()}
     wanted |= {name: tuple(value.shape) for name, value in point.saved.items()}
     missing = sorted(wanted.keys() - parameters.keys())
@@ -82,7 +108,7 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
     different = [
         f"{name} {list(shape)} for {list(parameters[name].shape)}"
         for name, shape in wanted.items()
-        if tuple(parameters[name].shape) != shape
+        if not agree(shape, tuple(parameters[name].shape))
     ]
     if different:
         raise ModelError(

@@ -7,7 +7,8 @@ import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import PathError
-from modeconn.paths.curve import Curve, check_count, points_on_line
+from modeconn.paths.curve import Curve, check_count, derived, evenly
+from modeconn.paths.line import LinearPath
 from modeconn.paths.path import Space
 
 MAX_BENDS = 16
@@ -62,7 +63,8 @@ class BezierCurve(Curve):
         """
         remedy = "choose fewer bends, or join several curves in a PiecewiseBezier"
         check_count("bends on one Bezier curve", num_bends, least=0, most=MAX_BENDS, remedy=remedy)
-        return cls(points_on_line(start, end, num_bends + 2, space=space), space=space, name=name or _name(start, end))
+        line = LinearPath(start, end, space=space, name=name)
+        return derived(line, BezierCurve, evenly(num_bends + 2), name=line.name)
 
     @property
     def degree(self) -> int:
@@ -79,7 +81,7 @@ class BezierCurve(Curve):
 
     def reversed(self) -> "BezierCurve":
         """The same curve from end to start: `reversed(t) = curve(1 - t)`."""
-        return self._derived(BezierCurve, _identity(self.degree).flip(0), name=f"{self.name} reversed")
+        return derived(self, BezierCurve, _identity(self.degree).flip(0), name=f"{self.name} reversed")
 
     def elevated(self) -> "BezierCurve":
         """The same curve with one more bend.
@@ -91,7 +93,7 @@ class BezierCurve(Curve):
         """
         remedy = "go on with several curves in a PiecewiseBezier"
         check_count("bends on one Bezier curve", self.degree, least=0, most=MAX_BENDS, remedy=remedy)
-        return self._derived(BezierCurve, elevation(self.degree), name=self.name)
+        return derived(self, BezierCurve, elevation(self.degree), name=self.name)
 
     def split(self, t: float) -> tuple["BezierCurve", "BezierCurve"]:
         """The curve before and after a position, each a curve of the same degree over its own [0, 1].
@@ -113,8 +115,8 @@ class BezierCurve(Curve):
             )
         left, right = _split_matrices(t, self.degree)
         return (
-            self._derived(BezierCurve, left, name=f"{self.name} up to t={t:g}"),
-            self._derived(BezierCurve, right, name=f"{self.name} from t={t:g}"),
+            derived(self, BezierCurve, left, name=f"{self.name} up to t={t:g}"),
+            derived(self, BezierCurve, right, name=f"{self.name} from t={t:g}"),
         )
 
 
@@ -169,8 +171,3 @@ def _split_matrices(t: float, degree: int) -> tuple[torch.Tensor, torch.Tensor]:
 def _identity(degree: int) -> torch.Tensor:
     """Every control point as it is."""
     return torch.eye(degree + 1, dtype=torch.float64)
-
-
-def _name(start: Adapter, end: Adapter) -> str:
-    """A curve's name after its ends as they were given, before any alignment."""
-    return f"{start.name} -> {end.name}"

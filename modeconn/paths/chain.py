@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from modeconn.adapters.adapter import Adapter
-from modeconn.paths.curve import check_count, points_on_line
+from modeconn.paths.curve import check_count, derived, evenly
+from modeconn.paths.line import LinearPath
 from modeconn.paths.path import Space
 from modeconn.paths.piecewise import Segmented
 
@@ -48,5 +49,5 @@ class PolygonalChain(Segmented):
             PathError: If the number of bends is negative.
         """
         check_count("bends on a chain", num_bends, least=0, remedy="give the number of points between the ends")
-        points = points_on_line(start, end, num_bends + 2, space=space)
-        return cls(points, space=space, name=name or f"{start.name} -> {end.name}")
+        line = LinearPath(start, end, space=space, name=name)
+        return derived(line, PolygonalChain, evenly(num_bends + 2), name=line.name, degree=1)

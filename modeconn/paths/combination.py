@@ -38,9 +38,18 @@ def gram_with(path: Path, other: Adapter) -> torch.Tensor:
     """The Gram matrix of a path's control points and one point more, `[K + 1, K + 1]`, float64.
 
     Raises:
-        PathError: If the point cannot be combined with the others.
+        PathError: If the point cannot be combined with the others, or only in another gauge than theirs.
     """
-    return finite_gram(spanning([*path.points, other], space=path.space, base=path._base))
+    gram = finite_gram(spanning([*path.points, other], space=path.space, base=path._base))
+    # Aligned factors are aligned anew, each point to the first: bends that have moved since do not stay where they are.
+    if not torch.allclose(gram[:-1, :-1], path.gram, rtol=0.0, atol=1e-4 * float(path.gram.diagonal().max())):
+        raise PathError(
+            f"{other.name} cannot be brought into the gauge of the path {path.name!r}",
+            expected="control points that are aligned with the first one",
+            got="bends that are not",
+            remedy='compare them in space="weights", which knows no gauge',
+        )
+    return gram
 
 
 def finite_gram(path: Path) -> torch.Tensor:

@@ -8,8 +8,7 @@ import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import PathError
-from modeconn.paths.line import LinearPath
-from modeconn.paths.path import Path, Space
+from modeconn.paths.path import Path
 
 CurveKind = TypeVar("CurveKind", bound="Curve")
 
@@ -36,23 +35,89 @@ class Curve(Path):
 
         G is the Gram matrix of the control points, so the cost does not depend on the number of parameters.
         """
-        return norms(self.derivative(t), self.gram)
+        return norms(self.derivative(t), centred(self.gram))
 
-    def _derived(
-        self,
-        kind: type[CurveKind],
-        matrix: torch.Tensor,
-        *,
-        name: str,
-        **fields: Any,  # noqa: ANN401
-    ) -> CurveKind:
-        """A curve through combinations of the control points, `[K', K]`, in the coordinates of this one."""
-        # Not by the constructor: it would turn aligned factors again, into the gauge of another first point.
-        kept = {key: value for key, value in vars(self).items() if not _is_computed(kind, key)}
-        points = tuple(self._point(row, f"point {number} of {name}") for number, row in enumerate(matrix))
-        other = object.__new__(kind)
-        vars(other).update(kept, points=points, name=name, **fields)
-        return other
+
+def derived(
+    path: Path,
+    kind: type[CurveKind],
+    matrix: torch.Tensor,
+    *,
+    name: str,
+    **fields: Any,  # noqa: ANN401
+) -> CurveKind:
+    """A curve through combinations of a path's control points, in the coordinates of that path.
+
+    Args:
+        path: Where points and coordinates come from.
+        kind: The class of the result.
+        matrix: Coefficients of the result's control points, `[K', K]`, float64.
+        name: How tables call the result.
+        fields: Further attributes of `kind`, such as a degree.
+    """
+    # Not by the constructor: it would turn aligned factors again, into the gauge of another first point.
+    kept = {key: value for key, value in vars(path).items() if not _is_computed(kind, key)}
+    points = tuple(path._point(row, f"point {number} of {name}") for number, row in enumerate(matrix))
+    other = object.__new__(kind)
+    vars(other).update(kept, points=points, name=name, **fields)
+    return other
+
+
+def evenly(num_points: int) -> torch.Tensor:
+    """Coefficients of points evenly on the line between two, `[num_points, 2]`, float64; the ends exactly."""
+    t = torch.arange(num_points, dtype=torch.float64) / (num_points - 1)
+    return torch.stack([1 - t, t], dim=1)
+
+
+def derivative(path: Path, t: torch.Tensor) -> torch.Tensor:
+    """The derivative of a path's coefficients, `[T] -> [T, K]`: its own, or by automatic differentiation.
+
+    Args:
+        path: Any path.
+        t: Positions, `[T]`.
+    """
+    if isinstance(path, Curve):
+        return path.derivative(t)
+    with torch.enable_grad():
+        t = t.double().detach().requires_grad_()
+        totals = path.coefficients(t).sum(dim=0)  # [K]; a row depends on its own position only
+        columns = [torch.autograd.grad(one, t, retain_graph=True, materialize_grads=True)[0] for one in totals]
+    return torch.stack(columns, dim=1)  # [T, K]
+
+
+def speed(path: Path, t: torch.Tensor) -> torch.Tensor:
+    """L2 distance per unit of t, `[T] -> [T]`, float64.
+
+    Args:
+        path: Any path.
+        t: Positions, `[T]`.
+    """
+    if isinstance(path, Curve):
+        return path.speed(t)
+    return norms(derivative(path, t), centred(path.gram))
+
+
+def check_positions(t: torch.Tensor, name: str) -> torch.Tensor:
+    """Positions in float64, `[T]`, after checking that they are on the path.
+
+    Raises:
+        PathError: If one is outside of [0, 1] or NaN.
+    """
+    positions = torch.as_tensor(t, dtype=torch.float64).reshape(-1)
+    wrong = positions[~((positions >= 0) & (positions <= 1))]
+    if len(wrong):
+        raise PathError(
+            f"a position outside of the path {name!r}",
+            expected="0 <= t <= 1",
+            got=f"t = {wrong[0]:g}",
+            remedy="choose t between the ends",
+        )
+    return positions
+
+
+def joints(path: Path) -> tuple[float, ...]:
+    """A path's joints; one that knows of none is taken to be smooth."""
+    return path.joints if isinstance(path, Curve) else ()
 
 
 def norms(rows: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
@@ -60,13 +125,13 @@ def norms(rows: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
     return ((rows @ gram) * rows).sum(dim=1).clamp(min=0.0).sqrt()  # [T, K] -> [T]
 
 
-def points_on_line(start: Adapter, end: Adapter, num_points: int, *, space: Space) -> list[Adapter]:
-    """Points evenly on the line; the first and last are its ends.
+def centred(gram: torch.Tensor) -> torch.Tensor:
+    """Inner products of the points' differences from the first one, `[K, K]` from `[K, K]`.
 
-    In weights space each is a combination that shares the ends' factors: no dense update, no copy.
+    For rows that sum to 0 it serves as well as the Gram matrix, and does not carry the rounding of what the points have
+    in common: between equal points all is exactly 0.
     """
-    line = LinearPath(start, end, space=space)
-    return [line(number / (num_points - 1)) for number in range(num_points)]
+    return gram - gram[:1] - gram[:, :1] + gram[0, 0]
 
 
 def check_count(

@@ -20,9 +20,12 @@ def gram_matrix(points: Sequence[Adapter], base: BaseWeights | None = None) -> t
     Raises:
         AdapterError: If such an update is met and there is no base.
     """
+    points = [point if base is None else point.within(base) for point in points]
     total = torch.zeros(len(points), len(points), dtype=torch.float64)
     for name in sorted({name for point in points for name in point.updates}):
-        present = {k: _bound(point.updates[name], name, base) for k, point in enumerate(points) if name in point.updates}
+        present = {
+            k: _bound(point.updates[name], name, base) for k, point in enumerate(points) if name in point.updates
+        }
         for k, first in present.items():
             for m, second in present.items():
                 if k <= m:

@@ -8,7 +8,8 @@ import torch
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import PathError
 from modeconn.paths.bezier import MAX_BENDS, BezierCurve, bernstein, bernstein_derivative, elevation
-from modeconn.paths.curve import Curve, check_count, points_on_line
+from modeconn.paths.curve import Curve, check_count, derived, evenly
+from modeconn.paths.line import LinearPath
 from modeconn.paths.path import Space
 
 
@@ -41,7 +42,8 @@ class Segmented(Curve):
         """The curves, each over its own [0, 1]."""
         every = torch.eye(len(self.points), dtype=torch.float64)
         return tuple(
-            self._derived(
+            derived(
+                self,
                 BezierCurve,
                 every[number * self.degree : (number + 1) * self.degree + 1],
                 name=f"{self.name} part {number + 1} of {self.num_segments}",
@@ -62,7 +64,7 @@ class Segmented(Curve):
     def reversed(self) -> Self:
         """The same path from end to start: `reversed(t) = path(1 - t)`."""
         matrix = torch.eye(len(self.points), dtype=torch.float64).flip(0)
-        return self._derived(type(self), matrix, name=f"{self.name} reversed")
+        return derived(self, type(self), matrix, name=f"{self.name} reversed")
 
     def elevated(self) -> "PiecewiseBezier":
         """The same path with one more bend on every curve.
@@ -76,7 +78,7 @@ class Segmented(Curve):
         for number in range(self.num_segments):  # a joint's row is written twice, the same both times
             first = number * self.degree
             matrix[number * size : (number + 1) * size + 1, first : first + size] = elevation(self.degree)
-        return self._derived(PiecewiseBezier, matrix, name=self.name, degree=self.degree + 1)
+        return derived(self, PiecewiseBezier, matrix, name=self.name, degree=self.degree + 1)
 
     def _located(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The curve that t lies on, the position on it and its width in t, `[T]` each."""
@@ -148,8 +150,8 @@ class PiecewiseBezier(Segmented):
         """
         _check_degree(degree)
         check_count("segments", num_segments, least=1, remedy="give the number of curves in a row")
-        points = points_on_line(start, end, num_segments * degree + 1, space=space)
-        return PiecewiseBezier(points, degree, space=space, name=name or f"{start.name} -> {end.name}")
+        line = LinearPath(start, end, space=space, name=name)
+        return derived(line, PiecewiseBezier, evenly(num_segments * degree + 1), name=line.name, degree=degree)
 
 
 def _check_degree(degree: int) -> None:

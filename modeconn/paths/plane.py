@@ -10,7 +10,7 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.update import BaseWeights
 from modeconn.errors import PathError
 from modeconn.paths.combination import combination, finite_gram, gram_with, spanning
-from modeconn.paths.curve import check_count, norms
+from modeconn.paths.curve import centred, check_count, norms
 from modeconn.paths.path import Path, Space
 from modeconn.paths.slerp import SlerpPath
 
@@ -93,7 +93,7 @@ class Plane:
                 remedy="use Plane.through([path.start, path(0.5), path.end])",
             )
         rows = path.coefficients(torch.linspace(0, 1, _SEARCHED, dtype=torch.float64))  # [T, K]
-        gram, away, chord = finite_gram(path), rows - rows[0], rows[-1] - rows[0]
+        gram, away, chord = centred(finite_gram(path)), rows - rows[0], rows[-1] - rows[0]
         share = away @ gram @ chord / (chord @ gram @ chord)  # [T]
         farthest = int(norms(away - share[:, None] * chord, gram).nan_to_num().argmax())
         return cls(path, rows[[0, -1, farthest]])
@@ -101,8 +101,8 @@ class Plane:
     @cached_property
     def axes(self) -> torch.Tensor:
         """Coefficients of the orthonormal directions u and v, `[2, K]`, float64."""
-        gram, (origin, second, third) = finite_gram(self.path), self.corners
-        smallest = _FLAT * float(norms(self.corners, gram).max())
+        smallest = _FLAT * float(norms(self.corners, finite_gram(self.path)).max())
+        gram, (origin, second, third) = centred(self.path.gram), self.corners
         first_axis, up = second - origin, third - origin
         width = norms(first_axis[None], gram)
         first_axis = first_axis / width
@@ -188,7 +188,7 @@ class Plane:
         """Where combinations of the control points fall, such as `path.coefficients(t)` of the plane's own path.
 
         Args:
-            rows: Coefficients of the control points, `[N, K]`.
+            rows: Coefficients of the control points, `[N, K]`, that sum to 1 in each row.
         """
         return self._projected(rows.double(), finite_gram(self.path), self.corners[0], self.axes)
 
@@ -211,6 +211,6 @@ class Plane:
     @staticmethod
     def _projected(rows: torch.Tensor, gram: torch.Tensor, origin: torch.Tensor, axes: torch.Tensor) -> Projection:
         """Coordinates and residual of combinations, `[N, K]`."""
-        away = rows - origin
+        away, gram = rows - origin, centred(gram)
         position = away @ gram @ axes.T  # [N, 2]
         return Projection(position[:, 0], position[:, 1], norms(away - position @ axes, gram))

@@ -67,12 +67,12 @@ class Simplex:
             PathError: If they are not.
         """
         row = torch.as_tensor(weights, dtype=torch.float64)
-        total = float(row.sum())
+        total, shown = float(row.sum()), [round(value, 4) for value in row.reshape(-1).tolist()]
         if row.shape != (len(self.points),) or not (row >= 0).all() or not abs(total - 1) <= 1e-6:
             raise PathError(
                 f"the weights do not name a point of the simplex {self.name!r}",
                 expected=f"{len(self.points)} numbers, none negative, that sum to 1",
-                got=f"shape {list(row.shape)}, sum {total:g}: {[round(value, 4) for value in row.reshape(-1).tolist()]}",
+                got=f"shape {list(row.shape)}, sum {total:g}: {shown}",
                 remedy="divide the weights by their sum; sample() gives uniform ones",
             )
         row = row / total
@@ -102,8 +102,8 @@ class Simplex:
     def volume(self) -> float:
         """The (n - 1)-dimensional volume, by the determinant of Cayley and Menger of the squared distances.
 
-        `V^2 = (-1)^n det [[0, 1'], [1, D]] / (2^m (m!)^2)` with `m = n - 1` and `D_kl = |p_k - p_l|^2`; the unit is that
-        of an L2 norm to the power m. Corners that lie in fewer dimensions have volume 0, up to rounding.
+        `V^2 = (-1)^n det [[0, 1'], [1, D]] / (2^m (m!)^2)` with `m = n - 1` and `D_kl = |p_k - p_l|^2`; the unit is
+        that of an L2 norm to the power m. Corners that lie in fewer dimensions have volume 0, up to rounding.
 
         Raises:
             PathError: If a corner holds NaN or infinity.

@@ -1,13 +1,13 @@
 """From one point to another along an arc in every parameter."""
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Self, overload
 
 import torch
 
 from modeconn.adapters.adapter import Adapter, combine
-from modeconn.adapters.update import BaseWeights
 from modeconn.paths.curve import Curve
 from modeconn.paths.path import Space
 
@@ -20,8 +20,8 @@ class SlerpPath(Curve):
     """Spherical interpolation (slerp) in every parameter by itself.
 
     `dW(t) = [sin((1 - t) a) dW_0 + sin(t a) dW_1] / sin a` with a the angle between the two updates (Shoemake 1985,
-    SIGGRAPH): the norm of a module's update goes from one end's to the other's instead of dipping between, as it does on
-    a line. In factors space the same is done to each of the adapters' own tensors. A parameter takes the line where an
+    SIGGRAPH): the norm of a module's update goes from one end's to the other's instead of dipping between, as on a
+    line. In factors space the same is done to each of the adapters' own tensors. A parameter takes the line where an
     end has no update, or the two point the same or opposite ways (sine below 1e-4).
 
     The coefficients differ from parameter to parameter: `coefficients(t)` are those of the parameters that take the
@@ -40,11 +40,11 @@ class SlerpPath(Curve):
     def __init__(self, start: Adapter, end: Adapter, *, space: Space = "weights", name: str | None = None) -> None:
         super().__init__([start, end], space=space, name=name)
 
-    def on(self, base: BaseWeights) -> Self:
-        """The same path, with the base's weights at hand for its angles."""
-        bound = super().on(base)
-        vars(bound).pop("_grams", None)
-        return bound
+    def with_points(self, points: Sequence[Adapter]) -> Self:
+        """The arcs between two other points, in the path's coordinates."""
+        moved = super().with_points(points)
+        vars(moved).pop("_grams", None)
+        return moved
 
     def coefficients(self, t: torch.Tensor) -> torch.Tensor:
         """`[1 - t, t]`, `[T] -> [T, 2]`: where a parameter has no angle."""
@@ -61,7 +61,7 @@ class SlerpPath(Curve):
 
     @property
     def angles(self) -> dict[str, float]:
-        """The angle between the ends in every parameter (tensor, in factors space), radians; 0 where it takes the line."""
+        """The angle between the ends in every parameter (tensor, in factors space), radians; 0 for the line."""
         return dict(zip(self._grams, self._angles.tolist(), strict=True))
 
     @overload

@@ -31,7 +31,7 @@ def test_an_update_without_factors(old):
 
 
 def test_a_point_without_an_update(old, monkeypatch):
-    kind = Kind("PROMPTS", lambda *_: Parts({}, {}), frozenset(), has_update=False)
+    kind = Kind("PROMPTS", lambda *_: Parts({}, {}), frozenset({"r", "lora_alpha"}), has_update=False)
     monkeypatch.setitem(KINDS, kind.name, kind)
     prompts = make_point({"prompt": torch.ones(2, 3)}, peft_type="PROMPTS", fields={"name": "soft"})
     with refused("soft has no gauge", "expected: an adapter with a weight update", "got: PROMPTS", 'space="factors"'):

@@ -1,4 +1,4 @@
-"""Which changes of a transformer's weights leave its function as it is, and how two checkpoints are matched over them."""
+"""Changes of a transformer's weights that leave its function as it is, and two checkpoints matched over them."""
 
 import lazy_loader
 

@@ -65,7 +65,7 @@ def best_arrangement(scores: torch.Tensor, *, rotation: bool = False) -> torch.T
     """The arrangement of the highest score.
 
     A permutation `p` maximises `sum_i S[i, p[i]]`, a linear assignment problem (Ainsworth 2022, arXiv 2209.04836,
-    eq. 3). A rotation maximises `tr(Q^T S)`: `Q = U V^T` from `S = U D V^T`, the orthogonal Procrustes problem
+    section 3.2). A rotation maximises `tr(Q^T S)`: `Q = U V^T` from `S = U D V^T`, the orthogonal Procrustes problem
     (Schoenemann 1966; for residual streams Theus 2025, arXiv 2506.22712).
 
     Args:

@@ -1,7 +1,18 @@
 """Symmetries of decoders: Llama and its relatives, GPT-2."""
 
 from modeconn.adapters.symmetry.heads import Attention
-from modeconn.adapters.symmetry.pieces import OPEN, RESIDUAL, Axes, Config, embedding, is_tied, linear, merged, norm
+from modeconn.adapters.symmetry.pieces import (
+    OPEN,
+    RESIDUAL,
+    Axes,
+    Config,
+    Piece,
+    embedding,
+    is_tied,
+    linear,
+    norm,
+    whole,
+)
 from modeconn.adapters.symmetry.spec import Block, Group, Norm, SymmetrySpec
 from modeconn.adapters.symmetry.views import State
 
@@ -10,17 +21,17 @@ def llama(config: Config, state: State) -> SymmetrySpec:
     """Llama, Mistral, Qwen2 and Qwen3: RMS norms, rotary positions, gated units, grouped queries."""
     embeddings = "model.embed_tokens.weight"
     head = _head(config, state, embeddings)
-    final = SymmetrySpec(
+    final = Piece(
         groups=(),
         blocks=tuple(norm(state, "model.norm")),
         norms=(Norm("model.norm.weight", ("score.weight" if "score.weight" in state else "lm_head.weight",)),),
     )
-    stream = SymmetrySpec((Group("residual", config.hidden_size),), (embedding(embeddings),))
+    stream = Piece((Group("residual", config.hidden_size),), (embedding(embeddings),))
     layers = (_llama_layer(config, state, number) for number in range(config.num_hidden_layers))
-    return merged([stream, *layers, final, head])
+    return whole([stream, *layers, final, head])
 
 
-def _llama_layer(config: Config, state: State, number: int) -> SymmetrySpec:
+def _llama_layer(config: Config, state: State, number: int) -> Piece:
     """One layer of Llama."""
     stem, units = f"model.layers.{number}", Group(f"layers.{number}.mlp", config.intermediate_size)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -49,21 +60,21 @@ def _llama_layer(config: Config, state: State, number: int) -> SymmetrySpec:
         Norm(f"{before}.weight", tuple(f"{into[kind]}.weight" for kind in "qkv")),
         Norm(f"{after}.weight", (f"{gate}.weight", f"{up}.weight")),
     )
-    return SymmetrySpec((*attention.groups, units), tuple(blocks), norms=norms)
+    return Piece((*attention.groups, units), tuple(blocks), norms=norms)
 
 
 def gpt2(config: Config, state: State) -> SymmetrySpec:
     """GPT-2: layer norms, learned positions; Conv1D keeps its weights as `[in, out]`."""
     embeddings = "transformer.wte.weight"
-    stream = SymmetrySpec(
+    stream = Piece(
         (Group("residual", config.hidden_size),), (embedding(embeddings), embedding("transformer.wpe.weight"))
     )
     layers = (_gpt2_layer(config, state, number) for number in range(config.num_hidden_layers))
-    final = SymmetrySpec((), tuple(norm(state, "transformer.ln_f")))
-    return merged([stream, *layers, final, _head(config, state, embeddings)])
+    final = Piece(blocks=tuple(norm(state, "transformer.ln_f")))
+    return whole([stream, *layers, final, _head(config, state, embeddings)])
 
 
-def _gpt2_layer(config: Config, state: State, number: int) -> SymmetrySpec:
+def _gpt2_layer(config: Config, state: State, number: int) -> Piece:
     """One layer of GPT-2."""
     stem, units = f"transformer.h.{number}", Group(f"layers.{number}.mlp", config.n_inner or 4 * config.hidden_size)
     num_heads = config.num_attention_heads
@@ -78,7 +89,7 @@ def _gpt2_layer(config: Config, state: State, number: int) -> SymmetrySpec:
         *_conv1d(f"{stem}.mlp.c_fc", RESIDUAL, (units.name,)),
         *_conv1d(f"{stem}.mlp.c_proj", (units.name,), RESIDUAL),
     ]
-    return SymmetrySpec((*attention.groups, units), tuple(blocks))
+    return Piece((*attention.groups, units), tuple(blocks))
 
 
 def _conv1d(module: str, inputs: Axes, outputs: Axes) -> list[Block]:
@@ -86,10 +97,10 @@ def _conv1d(module: str, inputs: Axes, outputs: Axes) -> list[Block]:
     return [Block(f"{module}.weight", (inputs, outputs)), Block(f"{module}.bias", (outputs,))]
 
 
-def _head(config: Config, state: State, embeddings: str) -> SymmetrySpec:
+def _head(config: Config, state: State, embeddings: str) -> Piece:
     """The classifier if there is one, or else the language model's head, tied or not."""
     if "score.weight" in state:
-        return SymmetrySpec((), tuple(linear(state, "score", OPEN, RESIDUAL)))
+        return Piece(blocks=tuple(linear(state, "score", OPEN, RESIDUAL)))
     if is_tied(state, "lm_head.weight", embeddings, by_config=config.tie_word_embeddings):
-        return SymmetrySpec((), (), ties=(("lm_head.weight", embeddings),))
-    return SymmetrySpec((), tuple(linear(state, "lm_head", OPEN, RESIDUAL)))
+        return Piece(ties=(("lm_head.weight", embeddings),))
+    return Piece(blocks=tuple(linear(state, "lm_head", OPEN, RESIDUAL)))

@@ -14,7 +14,7 @@ from modeconn.adapters.symmetry.assignment import (
     without_axis,
 )
 from modeconn.adapters.symmetry.moving import Permutations, moved
-from modeconn.adapters.symmetry.spec import Group
+from modeconn.adapters.symmetry.spec import ANY, Group
 
 MAX_SWEEPS = 100
 ROUNDING = 1e-12  # of the terms' size: a smaller gain is not a gain
@@ -37,8 +37,8 @@ def descend(terms: Sequence[Term], groups: Sequence[Group], *, start: Permutatio
     """Arrangements at which no single group can be improved, `max over P of sum over blocks of <fixed, P moving>`.
 
     Since moving units does not change a norm, this minimises the distance of the two models (Ainsworth 2022,
-    arXiv 2209.04836, section 3.2). A group without an arrangement so far has no say: a block is heard once all its other
-    groups have one. From an empty start the groups are therefore arranged one after the other, those first
+    arXiv 2209.04836, section 3.2). A group without an arrangement so far has no say: a block is heard once all its
+    other groups have one. From an empty start the groups are therefore arranged one after the other, those first
     that no other hides, such as the residual stream by the embeddings; a permuted copy is found in one sweep.
     A group is looked at again when one that shares a block with it has moved.
 
@@ -60,8 +60,7 @@ def descend(terms: Sequence[Term], groups: Sequence[Group], *, start: Permutatio
                 continue
             pending.discard(group.name)
             if _improve(group, terms, permutations, by_name):
-                pending |= _neighbours(group, terms) & by_name.keys()
-        pending &= {group.name for group in outer}
+                pending |= _neighbours(group, terms) & {other.name for other in outer}
         objectives.append(objective(terms, permutations, by_name))
         if not pending:
             break
@@ -92,9 +91,8 @@ def _arrange(
     inner = [replace(other, within=None) for other in groups.values() if other.within == group.name]
     if not inner:
         return {group.name: best_arrangement(unit_scores(terms, group, permutations, groups), rotation=group.rotation)}
-    held = {name: value for name, value in permutations.items() if name not in {group.name, *(g.name for g in inner)}}
-    terms = [replace(term, moving=moved(term.moving, term.axes, held, groups)) for term in terms]
-    terms = [replace(term, fixed=term.fixed.double(), moving=term.moving.double()) for term in terms]
+    family = {group.name} | {other.name for other in inner}
+    terms = [_settled(term, family, permutations, groups) for term in terms]
     nested = [term for term in terms if term.groups & {other.name for other in inner}]
     plain = [term for term in terms if not term.groups & {other.name for other in inner}]
     scores = unit_scores(plain, group, {}, groups)
@@ -103,6 +101,14 @@ def _arrange(
     arrangement = best_arrangement(scores)
     chosen = [row[unit].permutations for row, unit in zip(pairs, arrangement.tolist(), strict=True)]
     return {group.name: arrangement, **stacked(chosen)}
+
+
+def _settled(term: Term, family: set[str], permutations: Permutations, groups: Mapping[str, Group]) -> Term:
+    """A block in float64 in which all groups but a family are moved for good: their axes are no group's any more."""
+    held = {name: value for name, value in permutations.items() if name not in family}
+    moving = moved(term.moving, term.axes, held, groups).double()
+    axes = tuple(axis if axis in family else ANY for axis in term.axes)
+    return Term(term.fixed.double(), moving, axes)
 
 
 def _pair(terms: Sequence[Term], group: Group, inner: Sequence[Group], unit: int, other: int) -> Descent:

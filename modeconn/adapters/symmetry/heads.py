@@ -6,6 +6,7 @@ from modeconn.adapters.symmetry.pieces import RESIDUAL, Axes, linear
 from modeconn.adapters.symmetry.spec import Axis, Block, Group
 from modeconn.adapters.symmetry.views import State
 
+
 @dataclass(frozen=True)
 class Attention:
     """The heads of one attention layer: groups, and the axes of its four projections.

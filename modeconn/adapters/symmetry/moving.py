@@ -61,8 +61,8 @@ def moved(
             continue
         group, permutation = groups[axis], permutations[axis].to(view.device)
         if group.rotation:
-            turned = torch.tensordot(permutation.double(), view.double(), dims=([1], [dimension]))
-            view = turned.movedim(0, dimension).to(view.dtype)
+            turned = view.double().movedim(dimension, -1) @ permutation.double().T  # [..., n]
+            view = turned.movedim(-1, dimension).to(view.dtype)
         elif group.within is None:
             view = view.index_select(dimension, permutation)
         else:

@@ -1,17 +1,28 @@
 """The parts that architectures are made of: linear layers, norms, embeddings and ties, as symmetries."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from modeconn.adapters.symmetry.spec import ANY, Axis, Block, SymmetrySpec
+from modeconn.adapters.symmetry.spec import ANY, Axis, Block, Group, Norm, SymmetrySpec
 from modeconn.adapters.symmetry.views import State
 
 Config = Any  # a config of transformers, read by attribute: this package does not load transformers
 Axes = tuple[Axis, ...]
 RESIDUAL: Axes = ("residual",)
 OPEN: Axes = (ANY,)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The symmetries of a part of a model, as in `SymmetrySpec`; its blocks may have groups of other parts as axes."""
+
+    groups: tuple[Group, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    ties: tuple[tuple[str, str], ...] = ()
+    norms: tuple[Norm, ...] = ()
 
 
 def linear(state: State, module: str, rows: Axes, columns: Axes) -> list[Block]:
@@ -39,15 +50,25 @@ def is_tied(state: State, copy: str, source: str, *, by_config: bool) -> bool:
     return state[copy] is state[source] or torch.equal(state[copy], state[source])
 
 
-def merged(specs: Iterable[SymmetrySpec]) -> SymmetrySpec:
-    """The symmetries of all parts together."""
-    parts = list(specs)
-    return SymmetrySpec(
+def merged(parts: Iterable[Piece]) -> Piece:
+    """Several parts as one."""
+    parts = list(parts)
+    return Piece(
         groups=tuple(group for part in parts for group in part.groups),
         blocks=tuple(block for part in parts for block in part.blocks),
         ties=tuple(tie for part in parts for tie in part.ties),
         norms=tuple(norm for part in parts for norm in part.norms),
     )
+
+
+def whole(parts: Iterable[Piece]) -> SymmetrySpec:
+    """The symmetries of a model from all its parts.
+
+    Raises:
+        AdapterError: If they contradict each other.
+    """
+    model = merged(parts)
+    return SymmetrySpec(model.groups, model.blocks, ties=model.ties, norms=model.norms)
 
 
 def _bias(state: State, module: str, axes: Axes) -> list[Block]:

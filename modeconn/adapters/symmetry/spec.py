@@ -1,8 +1,9 @@
 """What may be moved in a model without changing its function, as data: groups of units, and where they lie."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from modeconn.errors import AdapterError
+from modeconn.errors import AdapterError, listed
 
 ANY = -1  # a fixed axis of any size, such as a vocabulary
 Axis = str | int
@@ -78,6 +79,9 @@ class SymmetrySpec:
         norms: RMS norms whose scales can be folded; empty for models with layer norms, whose residual stream
             can be permuted but not rotated.
         is_folded: Whether the states have their norms folded, so that the residual stream can be rotated.
+
+    Raises:
+        AdapterError: If groups and blocks contradict each other.
     """
 
     groups: tuple[Group, ...]
@@ -85,6 +89,19 @@ class SymmetrySpec:
     ties: tuple[tuple[str, str], ...] = ()
     norms: tuple[Norm, ...] = ()
     is_folded: bool = False
+
+    def __post_init__(self) -> None:
+        groups = {group.name: group for group in self.groups}
+        wrong = [] if len(groups) == len(self.groups) else ["two groups of one name"]
+        wrong += [told for group in self.groups for told in _wrong_group(group, groups)]
+        wrong += [told for block in self.blocks for told in _wrong_block(block, groups)]
+        if wrong:
+            raise AdapterError(
+                "the symmetries contradict each other",
+                expected="groups of different names; blocks whose axes are groups, inner ones after their outer one",
+                got=listed(wrong),
+                remedy="mend the groups or the blocks of the SymmetrySpec",
+            )
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -126,3 +143,27 @@ class SymmetrySpec:
             ties=tuple((copy, source) for copy, source in self.ties if copy not in read),
             is_folded=True,
         )
+
+
+def _wrong_group(group: Group, groups: Mapping[str, Group]) -> Iterator[str]:
+    """What is wrong with a group."""
+    if group.within is not None and (group.within not in groups or groups[group.within].within is not None):
+        yield f"{group.name} is within {group.within}, which is no outer group"
+    if group.rotation and (group.within is not None or any(other.within == group.name for other in groups.values())):
+        yield f"{group.name} can be rotated and has an outer or inner group"
+
+
+def _wrong_block(block: Block, groups: Mapping[str, Group]) -> Iterator[str]:
+    """What is wrong with a block."""
+    nested = {name for group in groups.values() if group.within for name in (group.name, group.within)}
+    seen: set[str | None] = {None}  # what an inner group may be within
+    for axis in (axis for axis in block.axes if isinstance(axis, str)):
+        if axis not in groups:
+            yield f"{block.parameter} has the axis {axis}, which is no group"
+        elif groups[axis].within not in seen:
+            yield f"{block.parameter} has {axis} before or without {groups[axis].within}"
+        elif axis in seen & nested:
+            yield f"{block.parameter} has {axis} twice"
+        seen.add(axis)
+    if any(ANY in dim and len(dim) > 1 for dim in block.dims):
+        yield f"{block.parameter} has an axis of any size beside others"

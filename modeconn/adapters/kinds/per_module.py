@@ -1,0 +1,61 @@
+"""What the kinds have in common that change one weight of each module that they name."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from modeconn.adapters.kinds.kind import Parts, Unread
+from modeconn.adapters.part import Part
+from modeconn.adapters.update import Update
+from modeconn.errors import AdapterError
+
+if TYPE_CHECKING:
+    from modeconn.adapters.config import AdapterConfig
+
+_BASE_COPY = ".base_layer.weight"
+
+
+def read_per_module(unread: Unread, suffix: str, read: Callable[[Unread, str], Part], expected: str) -> Parts:
+    """The parts of a file that holds a few tensors for each module.
+
+    Args:
+        unread: The file's tensors.
+        suffix: What the name of a tensor ends in that every module has; begins with a dot.
+        read: Takes a module's tensors and gives the change of its weight.
+        expected: The tensors of the kind, for messages.
+
+    Raises:
+        AdapterError: If a tensor is missing or left over.
+    """
+    updates = {f"{module}.weight": Update.of(read(unread, module)) for module in unread.modules(suffix)}
+    return finished(unread, updates, expected)
+
+
+def finished(unread: Unread, updates: Mapping[str, Update], expected: str) -> Parts:
+    """The parts of a file whose updates were read: with saved modules, and the copies that PEFT adds of embeddings.
+
+    Raises:
+        AdapterError: If a tensor is left over.
+    """
+    copied = [module for module in unread.modules(_BASE_COPY) if f"{module}.weight" in updates]
+    copies = {f"{module}.weight": unread.take(module, _BASE_COPY) for module in copied}
+    return unread.finish(updates, unread.take_saved(), expected, copies)
+
+
+def misfit(config: "AdapterConfig", module: str, expected: str, tensors: Mapping[str, torch.Tensor]) -> AdapterError:
+    """The error for a module's tensors that cannot belong together.
+
+    Args:
+        config: The adapter's settings.
+        module: The module.
+        expected: The shapes that fit.
+        tensors: What was found, by short names.
+    """
+    return AdapterError(
+        f"the tensors of {module} in {config.origin} do not fit together",
+        expected=expected,
+        got=", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items()),
+        remedy="use the adapter_config.json that was saved with these weights"
+        + ("; convolutions are not supported" if any(value.ndim > 2 for value in tensors.values()) else ""),
+    )

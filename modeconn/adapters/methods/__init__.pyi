@@ -1,0 +1,4 @@
+from .loretta_adp import LorettaAdpConfig as LorettaAdpConfig
+from .loretta_rep import LorettaRepConfig as LorettaRepConfig
+from .registration import register_methods as register_methods
+from .wegeft import WeGeFTConfig as WeGeFTConfig

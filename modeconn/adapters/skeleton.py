@@ -1,0 +1,142 @@
+"""What a full model is made of, from its config alone: names and shapes of the parameters, and which are one."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from modeconn.errors import AdapterError
+
+AUTO_CLASSES = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+}
+_LANGUAGE_MODELS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
+# Buffers that old versions of transformers wrote, and renamings that it still reads.
+_OLD_BUFFERS = (r"rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn\.bias$", r"position_ids$")
+_OLD_ENDINGS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A model of transformers without its numbers.
+
+    Attributes:
+        shapes: Parameter name -> shape; of tied parameters, the first name only.
+        ties: The other names of tied parameters -> the first.
+        transposed: Parameters that are stored as `[in, out]`.
+        tables: Parameters of embeddings.
+        heads: The outermost modules that are not the backbone and no language model's output.
+        prefix: "model." or what the backbone is called; empty if all is backbone.
+        task_type: PEFT's name of what the model is for; None if it is for something else.
+        ignored: Patterns of names that files may hold beside the parameters.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    ties: Mapping[str, str]
+    transposed: frozenset[str]
+    tables: frozenset[str]
+    heads: tuple[str, ...]
+    prefix: str
+    task_type: str | None
+    ignored: tuple[str, ...]
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], origin: str, *, task_type: str | None = None) -> "Skeleton":
+        """The skeleton of the model that a config.json describes.
+
+        Args:
+            raw: The content of config.json.
+            origin: Where it was read, for messages.
+            task_type: What the model is used for; by default what its architecture says.
+
+        Raises:
+            AdapterError: If transformers has no such model.
+        """
+        model, task_type = _empty_model(raw, origin, task_type)
+        shapes, ties, first = {}, {}, {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            if (known := first.setdefault(id(parameter), name)) == name:
+                shapes[name] = tuple(parameter.shape)
+            else:
+                ties[name] = known
+        prefix = model.base_model_prefix
+        prefix = f"{prefix}." if prefix and hasattr(model, prefix) else ""
+        heads = () if task_type in _LANGUAGE_MODELS or not prefix else _outermost(shapes, outside=prefix)
+        buffers = tuple(f"^{re.escape(name)}$" for name, _ in model.named_buffers())
+        return cls(
+            shapes,
+            ties,
+            frozenset(_leaves(model, "Conv1D")),
+            frozenset(_leaves(model, "Embedding")),
+            heads,
+            prefix,
+            task_type,
+            (*buffers, *_OLD_BUFFERS, *(model._keys_to_ignore_on_load_unexpected or ())),
+        )
+
+    def name_of(self, stored: str, *, prefixed: bool) -> str | None:
+        """The parameter that a name in a file means, or None for what is no parameter.
+
+        Args:
+            stored: The name in the file.
+            prefixed: Whether the file's names carry the backbone's prefix.
+        """
+        for old, new in _OLD_ENDINGS.items():
+            stored = stored.removesuffix(old) + new if stored.endswith(old) else stored
+        known = stored in self.shapes or stored in self.ties
+        name = stored if known or prefixed else self.prefix + stored
+        is_parameter = name in self.shapes or name in self.ties
+        return None if not is_parameter and any(re.search(pattern, name) for pattern in self.ignored) else name
+
+
+def task_type_of(config: Any) -> str:  # noqa: ANN401  (a config of transformers)
+    """PEFT's name of what a model is for: SEQ_2_SEQ_LM for encoder-decoders, SEQ_CLS for encoders, else CAUSAL_LM."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    classifier = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+    if config.is_encoder_decoder:
+        return "SEQ_CLS" if classifier else "SEQ_2_SEQ_LM"
+    encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
+    return "SEQ_CLS" if classifier or encoder else "CAUSAL_LM"
+
+
+def _empty_model(raw: Mapping[str, Any], origin: str, task_type: str | None) -> tuple[Any, str | None]:
+    """The model on the meta device, which has shapes and no memory, and its task type."""
+    import transformers
+
+    try:
+        config = transformers.CONFIG_MAPPING[raw["model_type"]].from_dict(dict(raw))
+        own = getattr(transformers, (config.architectures or [""])[0], None)
+        task_type = task_type or task_type_of(config)
+        auto = getattr(transformers, AUTO_CLASSES[task_type])
+        with torch.device("meta"):
+            if type(config) in auto._model_mapping:
+                return auto.from_config(config), task_type
+            return own(config), None  # type: ignore[misc]  # None is no class: a TypeError
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AdapterError(
+            f"cannot tell what model {origin} is",
+            expected="a config.json with a model_type and architecture that transformers has (code that comes with a"
+            " model is not run)",
+            got=f"model_type {raw.get('model_type')!r}, architectures {raw.get('architectures')!r}:"
+            f" {type(error).__name__}",
+            remedy="take a model that this version of transformers has, or update transformers",
+        ) from error
+
+
+def _outermost(names: Mapping[str, Any], *, outside: str) -> tuple[str, ...]:
+    """The first parts of the names that do not begin with a prefix, each once."""
+    return tuple(dict.fromkeys(name.partition(".")[0] for name in names if not name.startswith(outside)))
+
+
+def _leaves(model: torch.nn.Module, kind: str) -> list[str]:
+    """The weights of all modules of one kind; kinds that are derived from it count."""
+    return [
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if kind in {one.__name__ for one in type(module).__mro__}
+    ]

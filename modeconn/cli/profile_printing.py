@@ -1,0 +1,62 @@
+"""What an evaluation prints: its plan, or its tables, and remarks on what was cut or left out."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modeconn.runs import RunFolder
+
+
+def print_plan(plan: Mapping[str, str], *, path: str, notes: Sequence[str] = ()) -> None:
+    """Print what an evaluation would do.
+
+    Args:
+        plan: Quantity -> value, from `plan_evaluation`.
+        path: The path's name.
+        notes: Remarks, printed below.
+    """
+    import pandas as pd
+
+    from modeconn.cli.tables import print_table
+
+    print_table(pd.DataFrame(plan.items(), columns=["what", "how much"]), title=f"dry run: {path}")
+    _print_notes(notes)
+
+
+def print_profile(folder: "RunFolder", *, notes: Sequence[str] = ()) -> None:
+    """Print the tables of a finished evaluation.
+
+    Args:
+        folder: Its run folder.
+        notes: Remarks, printed below with those on prompts that were cut.
+    """
+    from modeconn.cli.profile_files import barrier_summary, ends_and_best
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv
+
+    frame = read_csv(folder.folder / "profile.csv")
+    first = frame.iloc[0]
+    print_table(ends_and_best(frame), title=f"{first['split']} split, space={first['space']}, loss in nats")
+    print()
+    print_table(barrier_summary(read_csv(folder.folder / "barriers.csv")))
+    _print_notes([*notes, *_on_cut_prompts(folder)])
+    print(f"\nwritten: {folder.folder}")
+
+
+def _on_cut_prompts(folder: "RunFolder") -> list[str]:
+    """One remark for each task of which prompts were cut."""
+    from modeconn.runs import read_record
+
+    record = read_record(folder.folder)
+    return [
+        f"{count} prompts of {task} were cut in the middle to fit (--max-length)"
+        for checks in (record.facts.get("checks", {}) if record else {}).values()
+        for task, count in checks["truncated_examples"].items()
+        if count
+    ]
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    """Print remarks, one a line."""
+    for note in notes:
+        print(f"note: {note}")
