@@ -16,6 +16,7 @@ from modeconn.adapters.layout import Layout
 from modeconn.adapters.kinds.kind import PREFIX
 from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.reading import read_adapter_files
+from modeconn.adapters.stored import StoredTensors
 from modeconn.adapters.update import BaseWeights, Update
 from modeconn.adapters.writing import write_adapter
 from modeconn.errors import AdapterError, listed
@@ -106,7 +107,8 @@ class Adapter:
         """
         parts = config.kind.read(tensors, config)
         copies = {_copy_name(name) for name in parts.base_copies}
-        own = {name: value for name, value in tensors.items() if name not in copies}
+        lazy = isinstance(tensors, StoredTensors)  # a full model is not read into a dict
+        own = tensors if lazy else {name: value for name, value in tensors.items() if name not in copies}
         return cls(config, parts.updates, parts.saved, parts.base_copies, own=own, **fields)
 
     def save_pretrained(self, folder: str | Path) -> Path:
@@ -125,7 +127,14 @@ class Adapter:
                 got=f"coefficients that sum to {self.weight_sum:g}",
                 remedy="add the difference to a checkpoint first",
             )
-        if not self.updates and self.config.kind.has_update:
+        if self.replaces:
+            raise AdapterError(
+                f"cannot save {self.name} as an adapter",
+                expected="changes that an adapter can hold",
+                got="the weights of a full fine-tune",
+                remedy="write a full model: export_merged(point, folder); on the command line modeconn export --merged",
+            )
+        if not (self.updates or self.own) and self.config.kind.has_update:
             raise AdapterError(
                 f"cannot save {self.name} as an adapter",
                 expected="a point with an update",
@@ -147,6 +156,8 @@ class Adapter:
     @cached_property
     def layout(self) -> Layout:
         """Names, shapes and order of `tensors`."""
+        if isinstance(self.own, StoredTensors):
+            return self.own.layout
         return Layout.of(self.tensors)
 
     @property
@@ -174,7 +185,9 @@ class Adapter:
     @property
     def is_zero(self) -> bool:
         """Whether the update is zero everywhere."""
-        return self.config.kind.has_update and all(update.is_zero for update in self.updates.values())
+        if not self.config.kind.has_update:
+            return self.config.kind.is_zero(self.tensors)
+        return all(update.is_zero for update in self.updates.values())
 
     @property
     def needs_base(self) -> bool:
@@ -191,6 +204,11 @@ class Adapter:
         if all(found[name] is update for name, update in self.updates.items()):
             return self
         return replace(self, updates={name: update for name, update in found.items() if update.parts})
+
+    @property
+    def replaces(self) -> bool:
+        """Whether an update is that of a full fine-tune."""
+        return any(part.replaces for update in self.updates.values() for part in update.parts)
 
     def on(self, base: BaseWeights) -> "Adapter":
         """The same point with updates that no longer need the base: norms and inner products can be taken.

@@ -71,6 +71,10 @@ class Part(ABC):
         """The change as one pair of low-rank factors, where the kind has one."""
         return None
 
+    def whole(self) -> torch.Tensor:
+        """The weight that a part of a full fine-tune puts in the base's place, in its own dtype."""
+        raise NotImplementedError(f"{type(self).__name__} replaces no weight")
+
     @abstractmethod
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
         """The change itself, dense, in the part's orientation.

@@ -12,12 +12,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from modeconn.adapters.full import CONFIG_FILE as MODEL_CONFIG_FILE
+from modeconn.adapters.full import FullModel
+from modeconn.adapters.kinds.full import full_config
+from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model
+from modeconn.adapters.stored import StoredTensors
 from modeconn.errors import AdapterError, listed
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
 PROVENANCE_FILE = "modeconn.json"
+_ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE)
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # not ../name, which is a path
 
 
@@ -39,7 +45,7 @@ class AdapterFiles:
 
 
 def read_adapter_files(source: str | Path, *, revision: str | None = None) -> AdapterFiles:
-    """Read an adapter from a local folder, else from the hub.
+    """Read an adapter or a full fine-tune from a local folder, else from the hub.
 
     Args:
         source: A folder, or a hub id "owner/name" where no such folder exists.
@@ -49,15 +55,31 @@ def read_adapter_files(source: str | Path, *, revision: str | None = None) -> Ad
         AdapterError: If a file is missing or unreadable, or a tensor is empty, not finite or not floating point.
     """
     folder = locate(source, revision=revision)
+    if not (folder / CONFIG_FILE).exists() and _is_checkpoint(folder):
+        return _read_full_model(folder)
     config = _read_json(folder / CONFIG_FILE, _config_remedy(folder))
-    provenance_file = folder / PROVENANCE_FILE
-    provenance = _read_json(provenance_file, "remove the file") if provenance_file.exists() else {}
+    provenance = _read_provenance(folder)
     raw = _read_tensors(folder)
     _check_kinds(raw, folder)
     # Copies: the file is mapped, and may change or vanish while the adapter is in use.
     tensors = {name: value.detach().to(torch.float32, copy=True) for name, value in raw.items()}
-    _check_values(tensors, folder)
+    prunes = str(config.get("peft_type")).upper() == "ADALORA" and bool(config.get("rank_pattern"))
+    _check_values(tensors, folder, may_be_empty=prunes)
     return AdapterFiles(folder, config, tensors, provenance)
+
+
+def _read_full_model(folder: Path) -> AdapterFiles:
+    """A full fine-tune as transformers saves it; its tensors stay on disk until they are asked for."""
+    model = FullModel.open(folder)
+    labels = model.labels
+    provenance = {**({"labels": list(labels)} if labels else {}), **_read_provenance(folder)}
+    return AdapterFiles(folder, full_config(model), StoredTensors(model.stored), provenance)
+
+
+def _read_provenance(folder: Path) -> dict[str, Any]:
+    """What modeconn's trainer noted beside a checkpoint, if it made it."""
+    file = folder / PROVENANCE_FILE
+    return _read_json(file, "remove the file") if file.exists() else {}
 
 
 def locate(source: str | Path, *, revision: str | None = None) -> Path:
@@ -80,11 +102,16 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    patterns = [CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE]
     with suppress(LocalEntryNotFoundError, HFValidationError, OSError):
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns, local_files_only=True))
+        cached = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
+        if _is_checkpoint(cached):
+            return cached
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
+        for patterns in (_ADAPTER_FILES, MODEL_FILES, OLD_MODEL_FILES):
+            folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
+            if _is_checkpoint(folder):
+                break
+        return folder  # type: ignore[possibly-undefined]  # there are patterns
     except Exception as error:  # the hub client raises many kinds; all mean that the adapter is not to be had
         raise AdapterError(
             f"cannot fetch the adapter {hub_id!r}",
@@ -94,10 +121,15 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
         ) from error
 
 
+def _is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds an adapter or a full model."""
+    return (folder / CONFIG_FILE).exists() or has_full_model(folder)
+
+
 def _config_remedy(folder: Path) -> str:
     """What to do about a missing adapter config."""
-    if (folder / "config.json").exists():
-        return "this is a full model: give the folder that PEFT's save_pretrained wrote"
+    if (folder / MODEL_CONFIG_FILE).exists():
+        return "this looks like a full model without weights: give the folder that save_pretrained wrote"
     return "give the folder that PEFT's save_pretrained wrote"
 
 
@@ -165,9 +197,9 @@ def _check_kinds(values: Mapping[Any, Any], folder: Path) -> None:
         )
 
 
-def _check_values(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Raise if a tensor is empty or not finite in float32."""
-    empty = [name for name, value in tensors.items() if value.numel() == 0]
+def _check_values(tensors: Mapping[str, torch.Tensor], folder: Path, *, may_be_empty: bool = False) -> None:
+    """Raise if a tensor is not finite in float32, or is empty where training does not prune whole modules."""
+    empty = [name for name, value in tensors.items() if value.numel() == 0 and not may_be_empty]
     if empty:
         raise AdapterError(
             f"the adapter in {folder} holds empty tensors",

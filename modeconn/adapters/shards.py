@@ -13,6 +13,9 @@ from modeconn.errors import AdapterError, listed
 
 SAFE_FILE, SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLE_FILE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+_BESIDE = ("config.json", "modeconn.json")
+MODEL_FILES = (SAFE_FILE, SAFE_INDEX, "model-*.safetensors", *_BESIDE)  # what to fetch of a model
+OLD_MODEL_FILES = (PICKLE_FILE, PICKLE_INDEX, "pytorch_model-*.bin", *_BESIDE)
 _LARGEST_HEADER = 100_000_000  # bytes; what the safetensors library allows
 _DTYPES = {
     "F64": torch.float64,

@@ -32,6 +32,7 @@ class Skeleton:
         heads: The outermost modules that are not the backbone and no language model's output.
         prefix: "model." or what the backbone is called; empty if all is backbone.
         task_type: PEFT's name of what the model is for; None if it is for something else.
+        architecture: The model's class.
         ignored: Patterns of names that files may hold beside the parameters.
     """
 
@@ -42,6 +43,7 @@ class Skeleton:
     heads: tuple[str, ...]
     prefix: str
     task_type: str | None
+    architecture: str
     ignored: tuple[str, ...]
 
     @classmethod
@@ -56,6 +58,8 @@ class Skeleton:
         Raises:
             AdapterError: If transformers has no such model.
         """
+        from transformers.pytorch_utils import Conv1D
+
         model, task_type = _empty_model(raw, origin, task_type)
         shapes, ties, first = {}, {}, {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -70,11 +74,12 @@ class Skeleton:
         return cls(
             shapes,
             ties,
-            frozenset(_leaves(model, "Conv1D")),
-            frozenset(_leaves(model, "Embedding")),
+            _weights_of(model, Conv1D),
+            _weights_of(model, torch.nn.Embedding),
             heads,
             prefix,
             task_type,
+            type(model).__name__,
             (*buffers, *_OLD_BUFFERS, *(model._keys_to_ignore_on_load_unexpected or ())),
         )
 
@@ -133,10 +138,6 @@ def _outermost(names: Mapping[str, Any], *, outside: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.partition(".")[0] for name in names if not name.startswith(outside)))
 
 
-def _leaves(model: torch.nn.Module, kind: str) -> list[str]:
-    """The weights of all modules of one kind; kinds that are derived from it count."""
-    return [
-        f"{name}.weight"
-        for name, module in model.named_modules()
-        if kind in {one.__name__ for one in type(module).__mro__}
-    ]
+def _weights_of(model: torch.nn.Module, kind: type[torch.nn.Module]) -> frozenset[str]:
+    """The weights of all modules of one kind."""
+    return frozenset(f"{name}.weight" for name, module in model.named_modules() if isinstance(module, kind))

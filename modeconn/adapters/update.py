@@ -67,8 +67,15 @@ class Update:
 
     @property
     def needs_base(self) -> bool:
-        """Whether the change is a function of the base's weight."""
-        return any(part.needs_base for part in self.parts)
+        """Whether the change is a function of the base's weight; a difference of full fine-tunes is not."""
+        replaced = sum(weight for weight, part in zip(self.coefficients, self.parts, strict=True) if part.replaces)
+        others = any(part.needs_base and not part.replaces for part in self.parts)
+        return others or not math.isclose(replaced, 0.0, abs_tol=1e-12)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the parameter itself is an affine combination of full fine-tunes' weights, without the base's."""
+        return all(part.replaces for part in self.parts) and math.isclose(sum(self.coefficients), 1.0, abs_tol=1e-12)
 
     @property
     def rank(self) -> int:
@@ -132,16 +139,30 @@ class Update:
             up, down = self.factors(dtype=torch.float32 if base is None else base.dtype)
             up, down = (up, down) if base is None else (up.to(base.device), down.to(base.device))
             return (up @ down).T if transposed and not self.stored else up @ down
+        if base is None and self.needs_base:
+            raise needs_base(", ".join(sorted({type(part).__name__ for part in self.parts if part.needs_base})))
         total = None
         for weight, part in zip(self.coefficients, self.parts, strict=True):
             turned = transposed and not part.stored
-            if part.needs_base and base is None:
-                raise needs_base(type(part).__name__)
             delta = part.delta(base.T if turned and base is not None else base)
             delta = delta.T if turned else delta
             total = weight * delta if total is None else total.add_(delta, alpha=weight)
         assert total is not None  # an update has a part
         return total
+
+    def replacement(self, like: torch.Tensor) -> torch.Tensor:
+        """The parameter itself, `sum_k c_k W_k`, of full fine-tunes (see `replaces`); one of them comes bit for bit.
+
+        Args:
+            like: Gives the dtype, to which the sum is rounded once, and the device.
+        """
+        if len(self.parts) == 1:
+            return self.parts[0].whole().to(like.device, like.dtype, copy=True)
+        precise = torch.promote_types(like.dtype, torch.float32)
+        total = torch.zeros((), dtype=precise, device=like.device)
+        for weight, part in zip(self.coefficients, self.parts, strict=True):
+            total = part.whole().to(like.device, precise).mul(weight).add_(total)
+        return total.to(like.dtype)
 
     def within(self, base: BaseWeights, parameter: str) -> "Update":
         """The same change of a base's parameter, in parts that know what they need of the others.
@@ -192,11 +213,6 @@ class Update:
             return LowRank(up, down, 1.0, lookup=self.lookup).digest()
         pairs = sorted(zip((part.digest() for part in self.parts), self.coefficients, strict=True))
         return hashlib.sha256(repr(pairs).encode()).hexdigest()
-
-    @property
-    def coefficients_sum_to_one(self) -> bool:
-        """Whether the change is an affine combination of its parts."""
-        return math.isclose(sum(self.coefficients), 1.0, abs_tol=1e-12)
 
 
 def agree(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:

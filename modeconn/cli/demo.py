@@ -1,10 +1,11 @@
-"""Train a small model on three tasks in sequence, join consecutive checkpoints by lines, and measure the barriers.
+"""Train a small model on some tasks in sequence, join consecutive checkpoints by lines, and measure the barriers.
 
 Everything it needs comes with modeconn: a base model of 4 million parameters and generated tasks. It takes about two
 minutes on two cores.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from itertools import pairwise
@@ -19,15 +20,18 @@ if TYPE_CHECKING:
     from modeconn.runs import RunFolder
     from modeconn.tasks.task import Task
 
-TASKS = ("stance", "tone", "science")
-LEARNING_RATE, EPOCHS = 3e-3, 5
+LEARNING_RATE = 3e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where the demo goes and how fine it looks."""
+    """Where the demo goes, what it trains on and how fine it looks."""
 
     output_dir: Path = field(default=Path("runs/demo"), metadata=flag_help("folder of the run"))
+    tasks: tuple[str, ...] = field(
+        default=("stance", "tone", "science"), metadata=flag_help("embedded tasks in training order, two or more")
+    )
+    num_train_epochs: int = field(default=5, metadata=flag_help("passes over every task's train split"))
     num_points: int = field(default=11, metadata=flag_help("positions on every line, ends included"))
     seed: int = 0
     overwrite: bool = False
@@ -42,7 +46,8 @@ def run(settings: Settings) -> int:
     from modeconn.tasks.task import Task
 
     embedded = Path(str(files("modeconn.embedded")))
-    tasks = [Task.load(embedded / "tasks" / name) for name in TASKS]
+    _check_names(settings.tasks, embedded / "tasks")
+    tasks = [Task.load(embedded / "tasks" / name) for name in settings.tasks]
     trained = _train(settings, embedded / "base", tasks)
     points = [Adapter.from_pretrained(checkpoint) for checkpoint in trained.checkpoints]
     folder = RunFolder.open(
@@ -60,8 +65,22 @@ def run(settings: Settings) -> int:
     else:
         with folder:
             _evaluate(settings, folder, trained, points, tasks)
-    _print_result(folder, trained)
+    _print_result(folder, trained, settings.tasks)
     return 0
+
+
+def _check_names(names: Sequence[str], folder: Path) -> None:
+    """Raise unless there are two embedded tasks or more: a line joins the checkpoints of two."""
+    from modeconn.errors import TaskError, listed
+
+    embedded = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if len(names) < 2 or not set(names) <= set(embedded):
+        raise TaskError(
+            "the demo cannot be run on these tasks",
+            expected=f"two or more of {listed(embedded)}",
+            got=", ".join(names),
+            remedy="choose among them, or use modeconn train and modeconn evaluate with tasks of your own",
+        )
 
 
 def _train(settings: Settings, base: Path, tasks: "list[Task]") -> "TrainRun":
@@ -79,7 +98,7 @@ def _train(settings: Settings, base: Path, tasks: "list[Task]") -> "TrainRun":
             overwrite=settings.overwrite,
             progress=report,
             learning_rate=LEARNING_RATE,
-            num_train_epochs=EPOCHS,
+            num_train_epochs=settings.num_train_epochs,
             seed=settings.seed,
         )
 
@@ -113,21 +132,21 @@ def _evaluate(
                 for line in lines
             ]
         )
-    write_profile(folder, profile, mean_of=_old_and_new(trained))
-    scores = trained.scores.query("metric == 'accuracy'")
+    write_profile(folder, profile, mean_of=_old_and_new(trained, settings.tasks))
     with folder.replacing("score-matrix") as figures:
         figures.mkdir()
-        save_figure(plot_score_matrix(scores, metric="accuracy"), figures / "score-matrix", table=scores)
+        for metric, scores in trained.scores.query("metric != 'loss'").groupby("metric"):
+            save_figure(plot_score_matrix(scores, metric=str(metric)), figures / str(metric), table=scores)
 
 
-def _old_and_new(trained: "TrainRun") -> dict[str, list[str]]:
+def _old_and_new(trained: "TrainRun", tasks: Sequence[str]) -> dict[str, list[str]]:
     """Line -> the task that its start was trained on last, and the one of its end."""
     names = [checkpoint.name for checkpoint in trained.checkpoints]
-    pairs = zip(pairwise(names), pairwise(TASKS), strict=True)
+    pairs = zip(pairwise(names), pairwise(tasks), strict=True)
     return {f"{start} -> {end}": [old, new] for (start, end), (old, new) in pairs}
 
 
-def _print_result(folder: "RunFolder", trained: "TrainRun") -> None:
+def _print_result(folder: "RunFolder", trained: "TrainRun", tasks: Sequence[str]) -> None:
     """The score matrix, the lines and the barriers."""
     from modeconn.cli.profile_files import barrier_summary, ends_and_best
     from modeconn.cli.tables import print_score_matrix, print_table
@@ -135,7 +154,7 @@ def _print_result(folder: "RunFolder", trained: "TrainRun") -> None:
 
     print_score_matrix(trained.scores)
     print()
-    ends = ends_and_best(read_csv(folder.folder / "profile.csv"), mean_of=_old_and_new(trained))
+    ends = ends_and_best(read_csv(folder.folder / "profile.csv"), mean_of=_old_and_new(trained, tasks))
     print_table(ends, title="lines in weights space, test split; best t: lowest mean loss of old and new task")
     print()
     print_table(barrier_summary(read_csv(folder.folder / "barriers.csv")), title="barriers")

@@ -101,11 +101,21 @@ def _shown(default: object) -> str:
 
 def _listed(flags: Sequence[Flag], config: Mapping[str, Any]) -> dict[str, Any]:
     """The file's values; a bare number where many are taken is a list of one, as it is on the command line."""
-    many = {flag.name for flag in flags if flag.sequence}
-    numbers = {
-        name for name, value in config.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
-    return {name: [value] if name in many & numbers else value for name, value in config.items()}
+    listed = dict(config)
+    for flag in flags:
+        value = config.get(flag.name)
+        if flag.sequence and flag.kind in (int, float) and value is not None and not isinstance(value, (bool, dict)):
+            items = value if isinstance(value, list) else [value]
+            listed[flag.name] = [_as_float(item) if flag.kind is float else item for item in items]
+    return listed
+
+
+def _as_float(item: object) -> object:
+    """The number that a text spells, which YAML takes 1e-4 for; anything else as it is, for the parser to refuse."""
+    try:
+        return float(item) if isinstance(item, str) else item
+    except ValueError:
+        return item
 
 
 def _check_kinds(flags: Sequence[Flag], config: Mapping[str, Any]) -> None:

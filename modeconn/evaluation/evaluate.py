@@ -12,8 +12,7 @@ from modeconn.evaluation.barrier import check_positions
 from modeconn.evaluation.gate import check_ends, check_finite, check_repeatable
 from modeconn.evaluation.keys import point_keys
 from modeconn.evaluation.profile import Profile
-from modeconn.models.adapter_model import AdapterModel
-from modeconn.models.encoded import EncodedTask
+from modeconn.models.point_model import Encoded, PointModel
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
@@ -35,8 +34,8 @@ class PointStore(Protocol):
 
 def evaluate_path(
     path: Path,
-    model: AdapterModel,
-    tasks: Sequence[Task],
+    model: PointModel,
+    tasks: Sequence[Any],
     *,
     num_points: int = 21,
     t: ArrayLike | None = None,
@@ -87,7 +86,7 @@ def evaluate_path(
     path = path.on(model)
     encoded = [model.encode(task, split, settings) for task in tasks]
     checks: dict[str, Any] = {"repeatable_within": check_repeatable(model, path.start, encoded)}
-    checks["truncated_examples"] = {one.task: one.rows.num_truncated for one in encoded}
+    checks["truncated_examples"] = {one.task: one.num_truncated for one in encoded}
     if check:
         checks["ends_agree_with_peft_within"] = check_ends(model, [path.start, path.end], encoded)
     keys = point_keys(path, model, encoded, positions.tolist()) if store else [""] * len(positions)
@@ -146,7 +145,7 @@ def check_tasks(tasks: Sequence[Task]) -> None:
 
 
 def _evaluate_position(
-    path: Path, model: AdapterModel, encoded: Sequence[EncodedTask], position: float
+    path: Path, model: PointModel, encoded: Sequence[Encoded], position: float
 ) -> pd.DataFrame:
     """The records of all tasks at one position."""
     frames = []

@@ -8,8 +8,7 @@ from torch import nn
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import EvaluationError
-from modeconn.models.adapter_model import AdapterModel
-from modeconn.models.encoded import EncodedTask
+from modeconn.models.point_model import Encoded, PointModel
 
 # Largest |difference| / (1 + loss) of a row's loss in nats. PEFT computes `Wx + s B(Ax)`, a folded point
 # `(W + s B A) x`: equal but for rounding, which is that of the dtype times the depth of the network. In bf16 and
@@ -18,7 +17,7 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.bfloat16: 5e-3, tor
 
 
 def check_ends(
-    model: AdapterModel, ends: Sequence[Adapter], encoded: Sequence[EncodedTask], *, num_rows: int = 256
+    model: PointModel, ends: Sequence[Adapter], encoded: Sequence[Encoded], *, num_rows: int = 256
 ) -> dict[str, float]:
     """Compare each end, as this package evaluates it, with the adapter loaded in plain PEFT.
 
@@ -34,7 +33,7 @@ def check_ends(
     Raises:
         EvaluationError: If a loss is not finite, or a difference is above the tolerance of the dtype.
     """
-    samples = [sample_batches(split, num_rows) for split in encoded]
+    samples = [split.sample(num_rows) for split in encoded]
     found = {}
     for end in ends:
         with model.at(end) as module:
@@ -53,7 +52,7 @@ def check_ends(
     return found
 
 
-def check_repeatable(model: AdapterModel, point: Adapter, encoded: Sequence[EncodedTask]) -> float:
+def check_repeatable(model: PointModel, point: Adapter, encoded: Sequence[Encoded]) -> float:
     """Evaluate some batches twice; the largest difference, which is 0 on a deterministic device.
 
     Args:
@@ -65,7 +64,7 @@ def check_repeatable(model: AdapterModel, point: Adapter, encoded: Sequence[Enco
         EvaluationError: If a loss is not finite, or the difference is above the tolerance of the dtype, as with
             active dropout.
     """
-    sample = sample_batches(encoded[0], 1)
+    sample = encoded[0].sample(1)
     with model.at(point) as module:
         first, second = (_finite_losses(model, module, sample, point) for _ in range(2))
     noise = _difference(first, second)
@@ -101,20 +100,11 @@ def check_finite(losses: np.ndarray, where: str, *, examples: np.ndarray | None 
         )
 
 
-def sample_batches(encoded: EncodedTask, num_rows: int) -> EncodedTask:
-    """Batches spread over the split that hold about `num_rows` rows."""
-    if num_rows == 0:
-        return encoded
-    wanted = max(1, round(len(encoded.batches) * num_rows / len(encoded.order)))
-    return encoded.every_batch(max(1, len(encoded.batches) // wanted))
-
-
-def _finite_losses(model: AdapterModel, module: nn.Module, sample: EncodedTask, point: Adapter) -> np.ndarray:
+def _finite_losses(model: PointModel, module: nn.Module, sample: Encoded, point: Adapter) -> np.ndarray:
     """The rows' losses in nats, `[R]`, of a module that is at a point; NaN only for rows outside of the sample."""
     losses, _ = model.score_rows(module, sample)
     order = np.asarray(sample.order)
-    examples = np.array([row.example for row in sample.rows.rows])
-    check_finite(losses[order], f"{sample.task}/{sample.split} at {point.name!r}", examples=examples[order])
+    check_finite(losses[order], f"{sample.task}/{sample.split} at {point.name!r}", examples=sample.scored_examples)
     return losses
 
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from modeconn.models.adapter_model import AdapterModel
-from modeconn.models.encoded import EncodedTask
+from modeconn.models.point_model import Encoded, PointModel
 from modeconn.paths.path import Path
 
 
 def point_keys(
-    path: Path, model: AdapterModel, encoded: Sequence[EncodedTask], positions: Sequence[float]
+    path: Path, model: PointModel, encoded: Sequence[Encoded], positions: Sequence[float]
 ) -> list[str]:
     """One key a position; two are equal only if the records of both points are.
 
@@ -28,11 +27,10 @@ def point_keys(
         T texts of 64 hexadecimal digits.
     """
     shared = hashlib.sha256()
-    shared.update(repr((path.name, path.space, [point.fingerprint for point in path.points])).encode())
+    shared.update(repr((type(path).__name__, path.name, path.space, [point.fingerprint for point in path.points])).encode())
     shared.update(repr((model.fingerprint, str(model.dtype), model.device.type)).encode())
     for split in encoded:
-        shared.update(repr((split.task, split.split, split.metric, split.rows, split.order)).encode())
-        shared.update(repr((split.allowed, split.settings)).encode())
+        shared.update(repr(split.identity).encode())
     rows = path.coefficients(torch.tensor(positions, dtype=torch.float64)).tolist()  # [T, K]
     return [
         hashlib.sha256(json.dumps([shared.hexdigest(), position, row]).encode()).hexdigest()

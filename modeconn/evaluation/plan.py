@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 
-from modeconn.evaluation.gate import sample_batches
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
 from modeconn.paths.path import Path
@@ -40,7 +39,7 @@ def plan_evaluation(
         "rows a point": str(sum(len(one.rows.rows) for one in encoded)),
         "batches a point": str(sum(len(one.batches) for one in encoded)),
         "tokens a point, padding included": str(tokens),
-        "cut prompts": str(sum(one.rows.num_truncated for one in encoded)),
+        "cut prompts": str(sum(one.num_truncated for one in encoded)),
         "memory of the weights": f"{weights / 2**20:.0f} MiB",
         "time": f"about {seconds:.0f} s on {model.device}",
     }
@@ -53,7 +52,7 @@ def _num_tokens(encoded: EncodedTask) -> int:
 
 def _seconds_per_token(path: Path, model: AdapterModel, encoded: Sequence[EncodedTask]) -> float:
     """The time that a few batches take at the middle of the path, the second time."""
-    samples = [sample_batches(one, _PROBED_ROWS) for one in encoded]
+    samples = [one.sample(_PROBED_ROWS) for one in encoded]
     with model.at(path(0.5)) as module:
         for _ in range(2):
             began = time.perf_counter()

@@ -1,14 +1,14 @@
 """What a fit is trained on: batches of a mixture of tasks, as functions of the step."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from modeconn.errors import EvaluationError
 from modeconn.fitting.schedule import generator_of
-from modeconn.models.adapter_model import AdapterModel
-from modeconn.models.encoded import Batch, EncodedTask
+from modeconn.models.point_model import Encoded, PointModel
 
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -16,12 +16,12 @@ _GOLDEN = (5**0.5 - 1) / 2
 class Mixture:
     """Examples of several tasks, in shares that follow their weights.
 
-    The loss of example j of task i is `sum_tokens(nats) / m_i`, m_i the mean number of scored tokens of the task, so
-    that its expectation over the mixture is `sum_i w_i * (mean loss of task i in nats per token)`. Example number n of a
+    The loss of example j of task i is `sum_tokens(nats) / m_i`, m_i the mean number of scored tokens of the task: its
+    expectation over the mixture is `sum_i w_i * (mean loss of task i in nats per token)`. Example number n of a
     task's endless stream is fixed by the seed; a step reads on from where the step before stopped.
 
     Args:
-        model: Gives padding and collation.
+        model: Makes batches of rows.
         encoded: The training splits, one row an example.
         weights: One weight a task, at least 0; they are normalised.
         batch_size: Examples a batch.
@@ -31,8 +31,8 @@ class Mixture:
 
     def __init__(
         self,
-        model: AdapterModel,
-        encoded: Sequence[EncodedTask],
+        model: PointModel,
+        encoded: Sequence[Encoded],
         weights: Sequence[float],
         *,
         batch_size: int,
@@ -40,26 +40,27 @@ class Mixture:
         seed: int,
     ) -> None:
         self.model, self.encoded, self.batch_size, self.seed = model, list(encoded), batch_size, seed
-        rows = [split.rows.rows for split in encoded]
-        self.mean_tokens = [sum(len(row.targets) for row in one) / len(one) for one in rows]
+        tokens = [model.row_tokens(split) for split in encoded]
+        self._sizes = [len(counts) for counts in tokens]
+        self._mean_tokens = [float(counts.mean()) for counts in tokens]
         self._tasks, self._places = _slots(weights, batch_size * num_batches)
         self._orders: dict[tuple[int, int], list[int]] = {}
 
-    def batch(self, number: int) -> tuple[Batch, torch.Tensor]:
+    def batch(self, number: int) -> tuple[Any, torch.Tensor]:
         """Batch `number` of the fit and the divisor of each row's loss, `[B]`."""
         slots = range(number * self.batch_size, (number + 1) * self.batch_size)
         chosen = [(int(self._tasks[slot]), int(self._places[slot])) for slot in slots]
-        rows = [self.encoded[task].rows.rows[self._row(task, place)] for task, place in chosen]
-        divisors = torch.tensor([self.mean_tokens[task] for task, _ in chosen])
-        return self.model.family.collate(rows, self.model.pad_id), divisors
+        rows = [(self.encoded[task], self._row(task, place)) for task, place in chosen]
+        divisors = torch.tensor([self._mean_tokens[task] for task, _ in chosen])
+        return self.model.collate(rows), divisors
 
     def _row(self, task: int, place: int) -> int:
         """The row at a place of a task's endless stream of shuffled passes."""
-        size = len(self.encoded[task].rows.rows)
-        turn, within = divmod(place, size)
+        turn, within = divmod(place, self._sizes[task])
         if (task, turn) not in self._orders:
             self._orders = {key: order for key, order in self._orders.items() if key[0] != task}  # one pass is kept
-            self._orders[task, turn] = torch.randperm(size, generator=generator_of(self.seed, 2, task, turn)).tolist()
+            generator = generator_of(self.seed, 2, task, turn)
+            self._orders[task, turn] = torch.randperm(self._sizes[task], generator=generator).tolist()
         return self._orders[task, turn][within]
 
 

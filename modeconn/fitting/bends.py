@@ -30,14 +30,14 @@ class Bend:
     scalings: Mapping[str, float]
 
     @classmethod
-    def of(cls, point: Adapter, device: torch.device) -> "Bend":
+    def of(cls, point: Adapter, device: torch.device, dtype: torch.dtype = torch.float32) -> "Bend":
         """A copy of a point's factors, to be trained.
 
         Raises:
             FitError: If an update of the point has no factors.
         """
         unfit = [name for name, update in point.updates.items() if not update.low_rank]
-        if unfit or not point.updates:
+        if unfit or not (point.updates or point.saved):
             raise FitError(
                 f"{point.name} cannot be a bend of a fitted curve",
                 expected="a point whose updates are low-rank",
@@ -46,9 +46,10 @@ class Bend:
             )
         scalings = {name: _unit(update) for name, update in sorted(point.updates.items())}
         factors = {
-            name: _leaves(*point.updates[name].factors(unit=unit), device=device) for name, unit in scalings.items()
+            name: _leaves(*point.updates[name].factors(unit=unit), device=device, dtype=dtype)
+            for name, unit in scalings.items()
         }
-        saved = {name: _leaves(value, device=device)[0] for name, value in sorted(point.saved.items())}
+        saved = {name: _leaves(value, device=device, dtype=dtype)[0] for name, value in sorted(point.saved.items())}
         return cls(factors, saved, scalings)  # type: ignore[arg-type]  # pairs
 
     @property
@@ -61,16 +62,18 @@ class Bend:
         updates = {
             parameter: Update.of(
                 LowRank(
-                    up.detach().cpu().clone(),
-                    down.detach().cpu().clone(),
+                    up.detach().float().cpu().clone(),
+                    down.detach().float().cpu().clone(),
                     self.scalings[parameter],
                     lookup=like.updates[parameter].lookup,
                 )
             )
             for parameter, (up, down) in self.factors.items()
         }
-        saved = {name: value.detach().cpu().clone() for name, value in self.saved.items()}
-        config = like.config if like.own is not None else replace(like.config, raw=combined_config(like.config, updates))
+        saved = {name: value.detach().float().cpu().clone() for name, value in self.saved.items()}
+        config = like.config
+        if like.own is None and updates:
+            config = replace(config, raw=combined_config(config, updates))
         bare = replace(
             like, config=config, updates=updates, saved=saved, own=None, name=name, source=None, weight_sum=1.0
         )
@@ -83,12 +86,13 @@ class Bends:
     Args:
         curve: The curve; its first and last control points are fixed.
         device: Where the model is.
+        dtype: In what the bends are trained.
 
     Raises:
         FitError: If there is no bend, or one has no factors.
     """
 
-    def __init__(self, curve: Path, device: torch.device) -> None:
+    def __init__(self, curve: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         if len(curve.points) < 3:
             raise FitError(
                 f"{curve.name} has nothing to fit",
@@ -96,9 +100,11 @@ class Bends:
                 got=f"{len(curve.points)} control points",
                 remedy="use BezierCurve.between(start, end, num_bends=1)",
             )
-        self._curve, self.device = curve, device
-        self.bends = [Bend.of(point, device) for point in curve.points[1:-1]]
-        self._ends = None if curve.space == "weights" else [_on_device(p, device) for p in (curve.start, curve.end)]
+        self._curve = curve
+        self.bends = [Bend.of(point, device, dtype) for point in curve.points[1:-1]]
+        ends = (curve.start, curve.end)
+        self._ends = None if curve.space == "weights" else [_on_device(end, device, dtype) for end in ends]
+        self._heads = [{name: value.to(device, dtype) for name, value in end.saved.items()} for end in ends]
 
     @property
     def tensors(self) -> list[torch.Tensor]:
@@ -152,25 +158,22 @@ class Bends:
 
     def _saved(self, row: Sequence[float]) -> dict[str, torch.Tensor]:
         """The saved modules at a point."""
-        ends = [self._curve.start.saved, self._curve.end.saved]
+        first, last = self._heads
         return {
-            name: _weighted(
-                row,
-                [ends[0][name].to(self.device), *(bend.saved[name] for bend in self.bends), ends[1][name].to(self.device)],
-            )
-            for name in ends[0]
+            name: _weighted(row, [first[name], *(bend.saved[name] for bend in self.bends), last[name]])
+            for name in first
         }
 
 
-def _leaves(*values: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, ...]:
+def _leaves(*values: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     """Copies that gradients reach."""
-    return tuple(value.detach().to(device, torch.float32, copy=True).requires_grad_() for value in values)
+    return tuple(value.detach().to(device, dtype, copy=True).requires_grad_() for value in values)
 
 
-def _on_device(point: Adapter, device: torch.device) -> Factors:
+def _on_device(point: Adapter, device: torch.device, dtype: torch.dtype) -> Factors:
     """A point's factors on a device, in units of its scalings."""
     pairs = {name: update.factors(unit=_unit(update)) for name, update in point.updates.items()}
-    return {name: (up.to(device), down.to(device)) for name, (up, down) in pairs.items()}
+    return {name: (up.to(device, dtype), down.to(device, dtype)) for name, (up, down) in pairs.items()}
 
 
 def _unit(update: Update) -> float:

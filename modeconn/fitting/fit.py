@@ -15,20 +15,18 @@ from modeconn.fitting.schedule import learning_rate, positions
 from modeconn.fitting.settings import FitSettings
 from modeconn.fitting.state import FitState, FitStore
 from modeconn.fitting.validation import Validation
-from modeconn.models.adapter_model import AdapterModel
-from modeconn.models.family import score_batch
+from modeconn.models.point_model import PointModel
 from modeconn.models.trainable import placed_trainable
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
-from modeconn.tasks.task import Task
 
 Progress = Callable[[int, int, str], None]
 
 
 def fit_curve(
     curve: Path,
-    model: AdapterModel,
-    tasks: Sequence[Task],
+    model: PointModel,
+    tasks: Sequence[Any],
     *,
     settings: FitSettings | None = None,
     store: FitStore | None = None,
@@ -85,7 +83,7 @@ def fit_curve(
     return fit.run(progress)
 
 
-def _weights(settings: FitSettings, tasks: Sequence[Task]) -> Sequence[float]:
+def _weights(settings: FitSettings, tasks: Sequence[Any]) -> Sequence[float]:
     """One weight a task."""
     weights = settings.task_weights or (1.0,) * len(tasks)
     if len(weights) != len(tasks):
@@ -104,7 +102,7 @@ class _Fit:
     mixture: Mixture
 
     def __init__(
-        self, curve: Path, model: AdapterModel, settings: FitSettings, store: FitStore | None, validation: Validation
+        self, curve: Path, model: PointModel, settings: FitSettings, store: FitStore | None, validation: Validation
     ) -> None:
         self.model, self.settings, self.store, self.validation = model, settings, store, validation
         self.bends = Bends(curve.on(model), model.device)
@@ -131,10 +129,9 @@ class _Fit:
         except KeyboardInterrupt:
             self._keep()
             raise
-        best = self.bends
-        best.load(self.state.best)
+        self.bends.load(self.state.best)
         return CurveFit(
-            best.curve(),
+            self.bends.curve(),
             pd.DataFrame(self.state.history),
             self.settings,
             self.state.best_step,
@@ -162,10 +159,9 @@ class _Fit:
     def _loss(self, t: float, batch_number: int) -> torch.Tensor:
         """The loss of one batch at a position, in nats per scored token."""
         batch, divisors = self.mixture.batch(batch_number)
-        batch = batch.to(self.model.device)
         autocast = torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.settings.bf16)
         with placed_trainable(self.model.module, self.bends.at(t)), autocast:
-            losses, _ = score_batch(self.model.family, self.model.module, batch)
+            losses = self.model.batch_losses(batch)
         return (losses / divisors.to(losses.device)).mean()
 
     def _validation_is_due(self) -> bool:

@@ -1,15 +1,15 @@
 """Where along a curve the loss is worst, on data that the fit does not see."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from modeconn.evaluation.gate import check_finite
 from modeconn.fitting.settings import FitSettings
-from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.point_model import PointModel
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
-from modeconn.tasks.task import Task
 
 
 class Validation:
@@ -26,7 +26,7 @@ class Validation:
     """
 
     def __init__(
-        self, model: AdapterModel, tasks: Sequence[Task], weights: Sequence[float], settings: FitSettings
+        self, model: PointModel, tasks: Sequence[Any], weights: Sequence[float], settings: FitSettings
     ) -> None:
         encoding = EncodingSettings(max_length=settings.max_length, token_budget=settings.token_budget)
         self.model = model

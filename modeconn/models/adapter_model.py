@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from modeconn.adapters.adapter import Adapter, combine
+from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.errors import ModelError
-from modeconn.models.encoded import EncodedTask, ExampleSums, reduce_rows
+from modeconn.models.encoded import Batch, EncodedTask, ExampleSums, reduce_rows
 from modeconn.models.family import Classifier, Family, family_of, score_batch
 from modeconn.models.fingerprint import base_fingerprint
 from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size, labels_for_task
@@ -29,6 +30,7 @@ from modeconn.models.loading import (
     quiet_peft,
 )
 from modeconn.models.placing import Weights, check_fits, placed
+from modeconn.models.prompted import loaded_by_peft, room_for_prompts
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
@@ -44,6 +46,7 @@ class AdapterModel:
         family: How tasks are read and scored: causal, encoder-decoder or classifier.
         base_name: The folder or hub id it was loaded from.
         fingerprint: The hash of the base's weights.
+        prompt_room: Positions that are kept free for the points' prompts.
     """
 
     module: nn.Module
@@ -51,6 +54,7 @@ class AdapterModel:
     family: Family
     base_name: str
     fingerprint: str
+    prompt_room: int = 0
     _guessed: list[tuple[str, ...]] = field(default_factory=list, init=False)  # class names that a task gave
 
     @classmethod
@@ -80,8 +84,8 @@ class AdapterModel:
             AdapterError: If the adapters cannot be combined.
         """
         device = as_device(device)
-        if len(adapters) > 1:
-            combine([1 / len(adapters)] * len(adapters), list(adapters))  # same base, same shapes
+        check_same_base(adapters)
+        check_same_shapes(adapters)
         source = base if base is not None else _named_base(adapters)
         named = [adapter.config.task_type for adapter in adapters if adapter.config.task_type]
         task_type = task_type or (named[0] if named else guess_task_type(source))
@@ -106,6 +110,7 @@ class AdapterModel:
             family_of(task_type, model_labels),
             str(source),
             base_fingerprint(hashed),
+            room_for_prompts(adapters),
         )
         for adapter in adapters:
             model.check(adapter)
@@ -140,6 +145,11 @@ class AdapterModel:
         return next(self.module.parameters()).dtype
 
     @property
+    def longest(self) -> int:
+        """The number of tokens that a text may have, beside a prompt where the points have prompts."""
+        return longest_input(self.module, self.tokenizer) - self.prompt_room
+
+    @property
     def pad_id(self) -> int:
         """The token that fills batches: the config's, by which some models find the end of a text."""
         return int(self.module.config.pad_token_id)  # type: ignore[union-attr, arg-type]
@@ -161,8 +171,7 @@ class AdapterModel:
         if isinstance(family, Classifier):
             num_classes = int(self.module.config.num_labels)  # type: ignore[union-attr, arg-type]
             family = Classifier(labels_for_task(family.labels, task.labels, num_classes, guessed=self._guessed))
-        longest = longest_input(self.module, self.tokenizer)
-        max_length = min(settings.max_length or longest, longest)
+        max_length = min(settings.max_length or self.longest, self.longest)
         encoded = family.encode(task, split, self.tokenizer, max_length, settings)
         lengths = [family.length(row) for row in encoded.rows]
         groups = token_budget_batches(lengths, settings.token_budget)
@@ -242,6 +251,18 @@ class AdapterModel:
         correct[order] = torch.cat([pair[1] for pair in scored]).double().cpu().numpy()
         return loss, correct
 
+    def row_tokens(self, encoded: EncodedTask) -> np.ndarray:
+        """Scored tokens of every row, `[R]`."""
+        return np.array([len(row.targets) for row in encoded.rows.rows])
+
+    def collate(self, rows: Sequence[tuple[EncodedTask, int]]) -> Batch:
+        """Rows, each a split and a row's number, as one batch on the model's device."""
+        return self.family.collate([split.rows.rows[row] for split, row in rows], self.pad_id).to(self.device)
+
+    def batch_losses(self, batch: Batch) -> torch.Tensor:
+        """Losses of a batch at the module's present weights, with gradients, `[B]` in nats, summed over tokens."""
+        return score_batch(self.family, self.module, batch)[0]
+
     def twin(self) -> nn.Module:
         """A second model object that shares every tensor with this one: PEFT may rebuild it, this one stays."""
         shared: dict[int, Any] = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
@@ -253,12 +274,10 @@ class AdapterModel:
 
         An unchanged checkpoint is loaded from its own folder, so that nothing of this package stands between.
         """
-        from peft import PeftModel
-
         with TemporaryDirectory() as temporary, quiet_peft():
             folder = point.source or point.save_pretrained(Path(temporary) / "adapter")
-            peft_model = PeftModel.from_pretrained(self.twin(), str(folder))
-            yield peft_model.base_model.model.eval()  # type: ignore[union-attr]
+            with loaded_by_peft(self.twin(), folder, point) as module:
+                yield module
 
     def __repr__(self) -> str:
         return (

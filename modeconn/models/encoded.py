@@ -57,6 +57,28 @@ class EncodedTask:
         """The number of examples, N."""
         return len(self.rows.answers)
 
+    @property
+    def num_truncated(self) -> int:
+        """Prompts that were cut to fit."""
+        return self.rows.num_truncated
+
+    @property
+    def scored_examples(self) -> np.ndarray:
+        """The example of every row that the batches hold, in their order."""
+        return np.array([self.rows.rows[row].example for row in self.order])
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that decides the numbers, apart from model and point."""
+        return self.task, self.split, self.metric, self.rows, self.order, self.allowed, self.settings
+
+    def sample(self, num_rows: int) -> "EncodedTask":
+        """Batches spread over the split that hold about `num_rows` rows; 0 takes all."""
+        if num_rows == 0:
+            return self
+        wanted = max(1, round(len(self.batches) * num_rows / len(self.order)))
+        return self.every_batch(max(1, len(self.batches) // wanted))
+
     def every_batch(self, step: int) -> "EncodedTask":
         """Every `step`-th batch, for spot checks by `AdapterModel.score_rows`."""
         starts = np.cumsum([0, *(len(batch.targets) for batch in self.batches)])

@@ -5,6 +5,8 @@ import hashlib
 import torch
 from torch import nn
 
+from modeconn.adapters.full import FullModel
+
 _SAMPLE = 256
 
 
@@ -28,7 +30,29 @@ def base_fingerprint(model: nn.Module) -> str:
         digest.update(f"{name} {tuple(parameter.shape)}".encode())
         values = parameter.detach().reshape(-1)
         if values.is_floating_point():
-            step = max(1, values.numel() // _SAMPLE)
-            sample = values[::step][:_SAMPLE].to(torch.bfloat16).view(torch.int16)
-            digest.update(sample.cpu().numpy().tobytes())
+            digest.update(_rounded(values[:: _step(values.numel())][:_SAMPLE]))
     return digest.hexdigest()
+
+
+def stored_fingerprint(model: FullModel) -> str:
+    """The fingerprint that a model on disk has when it is loaded; only the hashed values are read."""
+    prefix = model.skeleton.prefix
+    names = {name.removeprefix(prefix): name for name in model.skeleton.shapes if name.startswith(prefix)}
+    digest = hashlib.sha256()
+    for short in sorted(names):
+        tensor = model.stored[names[short]]
+        digest.update(f"{short} {tensor.shape}".encode())
+        step = _step(tensor.numel)
+        sample = [tensor.stretch(place, place + 1) for place in range(0, tensor.numel, step)[:_SAMPLE]]
+        digest.update(_rounded(torch.cat(sample)))
+    return digest.hexdigest()
+
+
+def _step(numel: int) -> int:
+    """From one hashed value to the next."""
+    return max(1, numel // _SAMPLE)
+
+
+def _rounded(values: torch.Tensor) -> bytes:
+    """Values as bytes, the same in float64, float32 and bf16."""
+    return values.to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes()

@@ -4,21 +4,17 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model
+from modeconn.adapters.skeleton import AUTO_CLASSES, task_type_of
 from modeconn.errors import ModelError, listed
 
-_CLASSES = {
-    "CAUSAL_LM": "AutoModelForCausalLM",
-    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
-    "SEQ_CLS": "AutoModelForSequenceClassification",
-}
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MAX_LENGTH = 1024  # where neither the model nor the tokenizer sets one
 
@@ -57,12 +53,19 @@ def as_device(device: str | torch.device) -> torch.device:
 
 def guess_task_type(source: str | Path) -> str:
     """The task type of a base model: SEQ_2_SEQ_LM for encoder-decoders, SEQ_CLS for encoders, else CAUSAL_LM."""
-    config = _from_local_first(AutoConfig.from_pretrained, source)
-    if config.is_encoder_decoder:
-        return "SEQ_2_SEQ_LM"
-    classifier = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
-    encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
-    return "SEQ_CLS" if classifier or encoder else "CAUSAL_LM"
+    return task_type_of(_from_local_first(AutoConfig.from_pretrained, source))
+
+
+class LoadedBase(NamedTuple):
+    """A base model, and what of it is not the base's.
+
+    Attributes:
+        module: The model, in `eval()`, without gradients.
+        absent: Parameters that the base lacks and the points must bring along; they hold random values.
+    """
+
+    module: nn.Module
+    absent: frozenset[str]
 
 
 def load_base(
@@ -72,8 +75,8 @@ def load_base(
     dtype: torch.dtype,
     num_labels: int | None = None,
     saved: Collection[str] | None = None,
-) -> nn.Module:
-    """A base model in `eval()` without gradients.
+) -> LoadedBase:
+    """Load a base model.
 
     Args:
         source: A folder or hub id; the local cache is asked before the network.
@@ -85,20 +88,20 @@ def load_base(
     Raises:
         ModelError: If the model cannot be read, or parameters would be left at random values.
     """
-    if task_type not in _CLASSES:
+    if task_type not in AUTO_CLASSES:
         raise ModelError(
             f"adapters of the task type {task_type!r} cannot be evaluated",
-            expected=listed(_CLASSES),
+            expected=listed(AUTO_CLASSES),
             got=repr(task_type),
             remedy="give task_type, or set it in adapter_config.json",
         )
     kwargs: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
     if task_type == "SEQ_CLS" and num_labels is not None:
         kwargs |= {"num_labels": num_labels, "ignore_mismatched_sizes": True}
-    loader = getattr(transformers, _CLASSES[task_type]).from_pretrained
+    loader = getattr(transformers, AUTO_CLASSES[task_type]).from_pretrained
     with _quiet_transformers():
         model, info = _from_local_first(loader, source, **kwargs)
-    missing = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+    absent = missing = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     if saved is None and task_type == "SEQ_CLS":
         missing = {name for name in missing if name.startswith(f"{model.base_model_prefix}.")}
     random = missing - set(saved or ())
@@ -109,7 +112,33 @@ def load_base(
             got=f"nothing for {listed(random)}",
             remedy="give the model that the adapters were trained on",
         )
-    return model.eval().requires_grad_(False)
+    return LoadedBase(model.eval().requires_grad_(False), frozenset(absent))
+
+
+def local_folder(source: str | Path) -> Path:
+    """The folder of a model, fetched from the hub where it is neither here nor in the cache.
+
+    Raises:
+        ModelError: If it is not to be had.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+
+    def fetch(hub_id: str, *, local_files_only: bool = False) -> Path:
+        """A snapshot with weights, tokenizer and config."""
+        from huggingface_hub import snapshot_download
+
+        beside = ["*.json", "*.txt", "*.model", "*.jinja"]
+        for patterns in (MODEL_FILES, OLD_MODEL_FILES):
+            snapshot = Path(
+                snapshot_download(hub_id, allow_patterns=[*patterns, *beside], local_files_only=local_files_only)
+            )
+            if has_full_model(snapshot):
+                return snapshot
+        raise OSError(f"no weights in {hub_id}")
+
+    return _from_local_first(fetch, source)
 
 
 def load_tokenizer(source: str | Path) -> Any:  # noqa: ANN401
@@ -123,14 +152,21 @@ def load_tokenizer(source: str | Path) -> Any:  # noqa: ANN401
 
 def longest_input(model: nn.Module, tokenizer: Any) -> int:  # noqa: ANN401
     """The number of tokens that a model holds, 1024 where nothing says."""
+    if (positions := position_limit(model)) is not None:
+        return positions
+    limit = getattr(tokenizer, "model_max_length", None)
+    return int(limit) if limit and limit < 1_000_000 else _MAX_LENGTH
+
+
+def position_limit(model: nn.Module) -> int | None:
+    """The number of tokens that a model has positions for; None where it does not say."""
     config: Any = model.config
     # Relative positions, as T5's, have no end; an old n_positions in such a config says nothing.
     keys = ("max_position_embeddings",) if config.is_encoder_decoder else ("max_position_embeddings", "n_positions")
     for key in keys:
         if getattr(config, key, None):
             return int(getattr(config, key)) - _first_position(model)
-    limit = getattr(tokenizer, "model_max_length", None)
-    return int(limit) if limit and limit < 1_000_000 else _MAX_LENGTH
+    return None
 
 
 def _first_position(model: nn.Module) -> int:

@@ -129,6 +129,10 @@ def bernstein(t: torch.Tensor, degree: int) -> torch.Tensor:
     Args:
         t: Positions, `[T]`.
         degree: n.
+
+    Example:
+        >>> bernstein(torch.tensor([0.0, 0.25]), 2).tolist()
+        [[1.0, 0.0, 0.0], [0.5625, 0.375, 0.0625]]
     """
     t = t.double().unsqueeze(1)  # [T, 1]
     power = torch.arange(degree + 1, dtype=torch.float64, device=t.device)  # [K]
@@ -149,7 +153,12 @@ def bernstein_derivative(t: torch.Tensor, degree: int) -> torch.Tensor:
 
 
 def elevation(degree: int) -> torch.Tensor:
-    """The matrix that raises a curve's degree n by one, `[n + 2, n + 1]`, float64."""
+    """The matrix that raises a curve's degree n by one, `[n + 2, n + 1]`, float64.
+
+    Example:
+        >>> elevation(1).tolist()
+        [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
     share = torch.arange(degree + 2, dtype=torch.float64) / (degree + 1)  # [n + 2]
     matrix = torch.zeros(degree + 2, degree + 1, dtype=torch.float64)
     matrix[1:] += torch.diag(share[1:])

@@ -8,12 +8,12 @@ from typing import Self, overload
 import torch
 
 from modeconn.adapters.adapter import Adapter, combine
+from modeconn.adapters.update import BaseWeights, Update
 from modeconn.paths.curve import Curve
 from modeconn.paths.path import Space
 
-_SMALLEST_SINE = (
-    1e-4  # below, arc and line differ by less than 1e-8 (or the ends are opposite, and there are many arcs)
-)
+# Below, arc and line differ by less than 1e-8 of the update; or the ends are opposite, and there are many arcs.
+_SMALLEST_SINE = 1e-4
 
 
 class SlerpPath(Curve):
@@ -135,8 +135,10 @@ class SlerpPath(Curve):
         """Inner products of the ends in every parameter (tensor, in factors space), `[2, 2]`, float64 each."""
         if self.space != "weights":
             return {name: _tensor_gram(*(p.tensors[name] for p in self.points)) for name, _ in self.start.layout.shapes}
-        start, end = (point if self._base is None else point.on(self._base) for point in self.points)
-        grams = {name: _update_gram(start, end, name) for name in sorted(start.updates.keys() | end.updates.keys())}
+        base = self._base
+        start, end = (point if base is None else point.within(base) for point in self.points)
+        names = sorted(start.updates.keys() | end.updates.keys())
+        grams = {name: _update_gram(start.updates.get(name), end.updates.get(name), name, base) for name in names}
         heads = {name: _tensor_gram(start.saved[name], end.saved[name]) for name in sorted(start.saved)}
         return grams | heads
 
@@ -147,8 +149,10 @@ def _tensor_gram(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return both @ both.T
 
 
-def _update_gram(start: Adapter, end: Adapter, name: str) -> torch.Tensor:
-    """Inner products of two points' updates of one parameter, `[2, 2]`, float64; 0 where one has none."""
-    updates = [point.updates.get(name) for point in (start, end)]
+def _update_gram(start: Update | None, end: Update | None, parameter: str, base: BaseWeights | None) -> torch.Tensor:
+    """Inner products of two updates of one parameter, `[2, 2]`, float64; 0 where one is missing."""
+    updates = [start, end]
+    if base is not None:  # one parameter at a time: what needs the base is dense
+        updates = [u and u.on(base.weight(parameter), transposed=base.transposed(parameter)) for u in updates]
     values = [[a.inner(b) if a is not None and b is not None else 0.0 for b in updates] for a in updates]
     return torch.tensor(values, dtype=torch.float64)

@@ -28,7 +28,7 @@ def test_flags_take_one_value_for_all_tasks_or_one_a_task() -> None:
     ("text", "epochs", "rates"),
     [
         ("num_train_epochs: 5\nlearning_rate: 1e-4\n", (5,), (1e-4,)),
-        ("num_train_epochs: [5, 3]\nlearning_rate: [1.0e-4, 2.0e-4]\n", (5, 3), (1e-4, 2e-4)),
+        ("num_train_epochs: [5, 3]\nlearning_rate: [1e-4, 2.0e-4]\n", (5, 3), (1e-4, 2e-4)),
     ],
 )
 def test_the_file_takes_a_number_or_a_list(

@@ -116,8 +116,8 @@ def test_the_seed_decides(trained: TrainRun, bases: Callable[[str], Path], tmp_p
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("learning_rate", 0, "above 0"),
-        ("learning_rate", float("nan"), "above 0"),
+        ("learning_rate", 0, "above 0, at least one"),
+        ("learning_rate", float("nan"), "above 0, at least one"),
         ("weight_decay", -0.1, "0 or a number above"),
         ("lora_dropout", 1.0, "from 0 to below 1"),
         ("lora_dropout", -0.5, "from 0 to below 1"),

@@ -180,10 +180,9 @@ def test_the_control_points_of_a_piece_are_those_of_the_triangle():
     rows = factor_points(4)
     left, right = BezierCurve(make_points(4), space="factors").split(0.3)
     for k in range(4):
-        torch.testing.assert_close(
-            left.points[k].vector.double(), de_casteljau(rows[: k + 1], 0.3), rtol=1e-5, atol=1e-6
-        )
-        torch.testing.assert_close(right.points[k].vector.double(), de_casteljau(rows[k:], 0.3), rtol=1e-5, atol=1e-6)
+        found = torch.stack([piece.points[k].vector.double() for piece in (left, right)])
+        expected = torch.stack([de_casteljau(rows[: k + 1], 0.3), de_casteljau(rows[k:], 0.3)])
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_curve_made_from_another_has_a_gram_matrix_of_its_own(curve):

@@ -64,6 +64,7 @@ class Kind:
         scalings: Settings and names of modules -> what else than the tensors decides the update, by name; points can be
             combined in factors space only where it is equal.
         has_update: Whether there is a `dW`; without one, points can be combined in factors space only.
+        is_zero: Whether the tensors of a kind without a `dW` change nothing.
         remedy: What to do about settings that are refused.
     """
 
@@ -75,6 +76,7 @@ class Kind:
     refused: Callable[[Mapping[str, Any]], list[str]] = lambda raw: []  # noqa: ARG005
     scalings: Callable[["AdapterConfig", Sequence[str]], Mapping[str, object]] = lambda config, modules: {}  # noqa: ARG005
     has_update: bool = True
+    is_zero: Callable[[Tensors], bool] = lambda tensors: False  # noqa: ARG005
     remedy: str = "merge the adapter into its base, and give the full model instead"
 
 
@@ -114,11 +116,11 @@ class Unread:
             )
         return self.rest.pop(name)
 
-    def take_saved(self) -> dict[str, torch.Tensor]:
+    def take_saved(self, *, prefix: str = PREFIX) -> dict[str, torch.Tensor]:
         """Use the tensors of modules that are trained and saved whole, by the base's parameter names."""
         modules = self.config.modules_to_save
-        names = [name for name in self.rest if name.startswith(PREFIX) and _is_saved(name, modules)]
-        return {name.removeprefix(PREFIX): self.rest.pop(name) for name in names}
+        names = [name for name in self.rest if name.startswith(prefix) and _is_saved(name, modules)]
+        return {name.removeprefix(prefix): self.rest.pop(name) for name in names}
 
     def finish(self, updates: Mapping[str, Update], saved: Tensors, expected: str, base_copies: Tensors) -> Parts:
         """The parts, after checking that every tensor was used and that there is an update.
@@ -132,29 +134,50 @@ class Unread:
         Raises:
             AdapterError: If tensors are left over, none is an update, or a saved module is absent.
         """
-        origin, modules = self.config.origin, self.config.modules_to_save
-        if self.rest:
-            raise AdapterError(
-                f"{origin} holds tensors that would not be used",
-                expected=f"{expected} under '{PREFIX}', and the modules_to_save",
-                got=listed(self.rest),
-                remedy="save the adapter with PEFT's save_pretrained; nothing is skipped silently",
-            )
+        self._refuse_rest(f"{expected} under '{PREFIX}', and the modules_to_save")
         if not updates:
             raise AdapterError(
-                f"{origin} holds no update",
+                f"{self.config.origin} holds no update",
                 expected=f"{expected}, of one module at least",
                 got=f"saved modules only: {listed(saved)}",
                 remedy="save the adapter with PEFT's save_pretrained",
             )
-        if modules and not saved:
+        self._refuse_unsaved(saved)
+        return Parts(updates, saved, base_copies)
+
+    def finish_without_updates(self, saved: Tensors, expected: str) -> Parts:
+        """The parts of a kind without a `dW`, after checking that every tensor was used.
+
+        Args:
+            saved: What was read.
+            expected: All tensors that the file may hold, for messages.
+
+        Raises:
+            AdapterError: If tensors are left over, or a saved module is absent.
+        """
+        self._refuse_rest(expected)
+        self._refuse_unsaved(saved)
+        return Parts({}, saved)
+
+    def _refuse_rest(self, expected: str) -> None:
+        """Raise if tensors are left over."""
+        if self.rest:
             raise AdapterError(
-                f"{origin} lacks the modules that it says it saved",
-                expected=f"weights of one of {listed(modules)}",
+                f"{self.config.origin} holds tensors that would not be used",
+                expected=expected,
+                got=listed(self.rest),
+                remedy="save the adapter with PEFT's save_pretrained; nothing is skipped silently",
+            )
+
+    def _refuse_unsaved(self, saved: Tensors) -> None:
+        """Raise if modules should have been saved, and none was."""
+        if self.config.modules_to_save and not saved:
+            raise AdapterError(
+                f"{self.config.origin} lacks the modules that it says it saved",
+                expected=f"weights of one of {listed(self.config.modules_to_save)}",
                 got="none in the file",
                 remedy="save the adapter with PEFT's save_pretrained",
             )
-        return Parts(updates, saved, base_copies)
 
 
 def _is_saved(name: str, modules: tuple[str, ...]) -> bool:

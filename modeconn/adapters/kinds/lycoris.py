@@ -10,6 +10,7 @@ from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
 from modeconn.adapters.kinds.values import is_number, is_pattern, is_rank
 from modeconn.adapters.part import Dense, LowRank, Part
+from modeconn.errors import listed
 
 if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
@@ -100,7 +101,8 @@ def read_loha(tensors: Tensors, config: "AdapterConfig") -> Parts:
         scaling = float(torch.tensor(_scaling(config, module)))
         return Hadamard(LowRank(w1_a, w1_b, 1.0), LowRank(w2_a, w2_b, 1.0), scaling)
 
-    return read_per_module(Unread(tensors, config), ".hada_w1_a", part, "four tensors of LoHa a module" + _EFFECTIVE)
+    expected = f"{listed(_HADA)} of each module{_EFFECTIVE}"
+    return read_per_module(Unread(tensors, config), (".hada_w1_a",), part, expected)
 
 
 def read_lokr(tensors: Tensors, config: "AdapterConfig") -> Parts:
@@ -111,25 +113,64 @@ def read_lokr(tensors: Tensors, config: "AdapterConfig") -> Parts:
     """
 
     def part(unread: Unread, module: str) -> Kronecker:
-        left, right = (_side(unread, module, f"lokr_w{number}", config) for number in (1, 2))
+        left, right = (_side(unread, module, f"lokr_w{number}") for number in (1, 2))
         return Kronecker(left, right, _scaling(config, module))
 
-    unread = Unread(tensors, config)
-    whole = [module for module in unread.modules(".lokr_w1") if unread.has(module, ".lokr_w1_a")]
-    if whole:  # both forms of one side: PEFT would use one and never say which
-        module = whole[0]
-        both = {name: unread.take(module, f".{name}") for name in ("lokr_w1", "lokr_w1_a")}
-        raise misfit(config, module, "lokr_w1, or lokr_w1_a and lokr_w1_b", both)
-    parts = "lokr_w1 and lokr_w2 of each module, whole or as pairs" + _EFFECTIVE
-    first = read_per_module  # the two forms of the left side name the modules
-    return first(_with_marks(unread), _MARK, part, parts)
+    expected = "lokr_w1 and lokr_w2 of each module, whole or as pairs" + _EFFECTIVE
+    return read_per_module(Unread(tensors, config), (".lokr_w1", ".lokr_w1_a"), part, expected)
 
 
-def _side(unread: Unread, module: str, name: str, config: "AdapterConfig") -> Part:
-    """One of the two matrices of a Kronecker product."""
-    raise NotImplementedError
+def _side(unread: Unread, module: str, name: str) -> Part:
+    """One of the two matrices of a Kronecker product; if it comes in both forms, the pair is left over and named."""
+    config = unread.config
+    if not unread.has(module, f".{name}_a"):
+        whole = unread.take(module, f".{name}")
+        if whole.ndim != 2:
+            raise misfit(config, module, f"a matrix {name}", {name: whole})
+        return Dense(whole)
+    pair = {f"{name}_{half}": unread.take(module, f".{name}_{half}") for half in "ab"}
+    up, down = pair.values()
+    rank = config.rank(module)
+    if up.ndim != 2 or down.ndim != 2 or not up.shape[1] == down.shape[0] == rank:
+        raise misfit(config, module, f"{name}_a [n, r] and {name}_b [r, m] with r = {rank}", pair)
+    return LowRank(up, down, 1.0)
 
 
 def _scaling(config: "AdapterConfig", module: str) -> float:
     """The factor s, `alpha / r`."""
     return config.by_pattern("alpha_pattern", module, config.raw.get("alpha", 8)) / config.rank(module)
+
+
+def _scalings(config: "AdapterConfig", modules: Sequence[str]) -> Mapping[str, object]:
+    """The factor s of each module."""
+    return {module: _scaling(config, module) for module in modules}
+
+
+# How the sizes were chosen, and what training did: the tensors tell the rest.
+_SETTINGS = frozenset(
+    {
+        "alpha",
+        "alpha_pattern",
+        "init_weights",
+        "module_dropout",
+        "r",
+        "rank_dropout",
+        "rank_pattern",
+        "use_effective_conv2d",
+    }
+)
+_FITS = {
+    "r": is_rank,
+    "alpha": is_number,
+    "rank_pattern": lambda value: is_pattern(value, is_rank),
+    "alpha_pattern": lambda value: is_pattern(value, is_number),
+}
+
+LOHA = Kind("LOHA", read_loha, _SETTINGS, fits=_FITS, scalings=_scalings)
+LOKR = Kind(
+    "LOKR",
+    read_lokr,
+    _SETTINGS | {"decompose_both", "decompose_factor", "rank_dropout_scale"},
+    fits=_FITS,
+    scalings=_scalings,
+)

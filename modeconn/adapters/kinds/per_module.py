@@ -1,6 +1,6 @@
 """What the kinds have in common that change one weight of each module that they name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
 _BASE_COPY = ".base_layer.weight"
 
 
-def read_per_module(unread: Unread, suffix: str, read: Callable[[Unread, str], Part], expected: str) -> Parts:
+def read_per_module(
+    unread: Unread, suffixes: Sequence[str], read: Callable[[Unread, str], Part | None], expected: str
+) -> Parts:
     """The parts of a file that holds a few tensors for each module.
 
     Args:
         unread: The file's tensors.
-        suffix: What the name of a tensor ends in that every module has; begins with a dot.
-        read: Takes a module's tensors and gives the change of its weight.
+        suffixes: Each module has a tensor whose name ends in one of these; they begin with a dot.
+        read: Takes a module's tensors and gives the change of its weight; None if they change nothing.
         expected: The tensors of the kind, for messages.
 
     Raises:
         AdapterError: If a tensor is missing or left over.
     """
-    updates = {f"{module}.weight": Update.of(read(unread, module)) for module in unread.modules(suffix)}
-    return finished(unread, updates, expected)
+    modules = sorted({module for suffix in suffixes for module in unread.modules(suffix)})
+    parts = {f"{module}.weight": read(unread, module) for module in modules}
+    return finished(unread, {name: Update.of(part) for name, part in parts.items() if part is not None}, expected)
 
 
 def finished(unread: Unread, updates: Mapping[str, Update], expected: str) -> Parts:
@@ -43,7 +46,9 @@ def finished(unread: Unread, updates: Mapping[str, Update], expected: str) -> Pa
     return unread.finish(updates, unread.take_saved(), expected, copies)
 
 
-def misfit(config: "AdapterConfig", module: str, expected: str, tensors: Mapping[str, torch.Tensor]) -> AdapterError:
+def misfit(
+    config: "AdapterConfig", module: str, expected: str, tensors: Mapping[str, torch.Tensor], *, most: int = 2
+) -> AdapterError:
     """The error for a module's tensors that cannot belong together.
 
     Args:
@@ -51,11 +56,12 @@ def misfit(config: "AdapterConfig", module: str, expected: str, tensors: Mapping
         module: The module.
         expected: The shapes that fit.
         tensors: What was found, by short names.
+        most: The most dimensions that a tensor of a matrix has; those of a convolution have more.
     """
     return AdapterError(
         f"the tensors of {module} in {config.origin} do not fit together",
         expected=expected,
         got=", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items()),
         remedy="use the adapter_config.json that was saved with these weights"
-        + ("; convolutions are not supported" if any(value.ndim > 2 for value in tensors.values()) else ""),
+        + ("; convolutions are not supported" if any(value.ndim > most for value in tensors.values()) else ""),
     )

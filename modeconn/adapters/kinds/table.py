@@ -3,11 +3,37 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modeconn.adapters.kinds.adalora import ADALORA
+from modeconn.adapters.kinds.boft import BOFT
+from modeconn.adapters.kinds.fourier import FOURIERFT
+from modeconn.adapters.kinds.full import FULL
+from modeconn.adapters.kinds.ia3 import IA3
 from modeconn.adapters.kinds.kind import Kind
+from modeconn.adapters.kinds.layernorm import LN_TUNING
 from modeconn.adapters.kinds.lora import LORA
+from modeconn.adapters.kinds.lycoris import LOHA, LOKR
+from modeconn.adapters.kinds.module import MODULE
+from modeconn.adapters.kinds.oft import OFT
+from modeconn.adapters.kinds.prompts import PROMPT_KINDS
+from modeconn.adapters.kinds.vera import VERA
 from modeconn.errors import AdapterError, listed
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (LORA,)}
+_EVERY = (
+    ADALORA,
+    BOFT,
+    FOURIERFT,
+    FULL,
+    IA3,
+    LN_TUNING,
+    LOHA,
+    LOKR,
+    LORA,
+    OFT,
+    VERA,
+    *PROMPT_KINDS,
+    MODULE,
+)
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _EVERY}
 
 
 def kind_of(raw: Mapping[str, Any], origin: str) -> Kind:

@@ -44,7 +44,8 @@ def check_readable(name: str, module: nn.Module) -> None:
     Raises:
         AdapterError: If it is quantised.
     """
-    dtype = module.weight.dtype
+    linear: Any = module
+    dtype = linear.weight.dtype
     if dtype not in _READABLE:
         raise AdapterError(
             f"the weight of {name} cannot be computed with",
@@ -52,6 +53,14 @@ def check_readable(name: str, module: nn.Module) -> None:
             got=f"{str(dtype).removeprefix('torch.')} in {type(module).__name__}",
             remedy="load the base model without quantisation",
         )
+
+
+def widths_of(module: nn.Module) -> tuple[int, int]:
+    """The input and the output width of a linear module, also of one whose quantised weight has another shape."""
+    linear: Any = module
+    if isinstance(module, Conv1D):
+        return linear.weight.shape[0], linear.weight.shape[1]
+    return linear.in_features, linear.out_features
 
 
 class AdaptedLinear(nn.Module, BaseTunerLayer):
@@ -71,9 +80,7 @@ class AdaptedLinear(nn.Module, BaseTunerLayer):
         super().__init__()
         self.base_layer = base_layer
         self.name = name
-        rows, columns = base_layer.weight.shape if isinstance(base_layer, Conv1D) else (0, 0)
-        self.in_features = int(getattr(base_layer, "in_features", rows))  # quantised weights have other shapes
-        self.out_features = int(getattr(base_layer, "out_features", columns))
+        self.in_features, self.out_features = widths_of(base_layer)
         self.scaling: dict[str, float] = {}
         self.merged_adapters: list[str] = []
         self._disable_adapters = False
@@ -154,7 +161,8 @@ class UpdatedLinear(AdaptedLinear):
 
     def original_weight(self) -> torch.Tensor:
         """The base model's weight without the merged adapters, `[out, in]`."""
-        weight = self._stored(self.get_base_layer().weight)
+        base: Any = self.get_base_layer()
+        weight = self._stored(base.weight)
         for adapter, (up, down) in self.merged_factors.items():
             weight = (weight - self.scaling[adapter] * (up @ down)).to(weight.dtype)
         return weight
@@ -171,7 +179,7 @@ class UpdatedLinear(AdaptedLinear):
             AdapterError: If the weight is quantised, or an update is not finite and `safe_merge` is set.
         """
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.scaling]
-        base = self.get_base_layer()
+        base: Any = self.get_base_layer()
         check_readable(self.name, base)
         pairs = {name: self.factors(name) for name in names}  # all of the original weight, before it changes
         weight = base.weight
@@ -190,8 +198,10 @@ class UpdatedLinear(AdaptedLinear):
 
     @torch.no_grad()
     def unmerge(self) -> None:
-        """Take the merged updates off the base model's weight."""
-        base = self.get_base_layer()
+        """Take the merged updates off the base model's weight; nothing happens where none is merged."""
+        if not self.merged:
+            return
+        base: Any = self.get_base_layer()
         base.weight.data = self._stored(self.original_weight()).clone()
         self.merged_factors.clear()
         self.merged_adapters.clear()

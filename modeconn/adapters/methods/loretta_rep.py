@@ -1,6 +1,6 @@
 """LoRETTA rep as a PEFT method: low-rank updates whose factors are tensor-trains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,17 +8,15 @@ import torch
 from peft import PeftType
 from torch import nn
 
-from modeconn.adapters.methods.layer import UpdatedLinear
+from modeconn.adapters.methods.layer import UpdatedLinear, widths_of
+from modeconn.adapters.methods.loretta import LorettaConfig, new_train, note_shapes
 from modeconn.adapters.methods.registration import register
-from modeconn.adapters.methods.settings import TargetedConfig
-from modeconn.adapters.methods.shapes import note_shapes, wrong_shapes
-from modeconn.adapters.methods.tensor_train import new_cores, tensor_shape
 from modeconn.adapters.methods.tuner import MethodModel
-from modeconn.adapters.methods.updates import rep_pair
+from modeconn.adapters.methods.updates import ALPHA, RANK, rep_pair
 
 
 @dataclass
-class LorettaRepConfig(TargetedConfig):
+class LorettaRepConfig(LorettaConfig):
     """Settings of LoRETTA rep (Yang 2024, arXiv 2402.11417).
 
     `dW = (alpha / r) B A`, where `A^T [in, r]` and `B^T [r, out]` are tensor-trains. In the published start no core is
@@ -29,21 +27,17 @@ class LorettaRepConfig(TargetedConfig):
         r: The rank of the update.
         alpha: Numerator of the scaling.
         dropout: Dropout of the features that the update reads, in training.
-        tensor_rank: The rank R of the tensor-trains.
-        tensor_shapes: Shapes of tensors for matrices with as many entries; see `tensor_train.tensor_shape` for
-            the default. `get_peft_model` notes all shapes that it used.
-        start: "zero" or "published".
+        tensor_rank: See `LorettaConfig`.
+        tensor_shapes: See `LorettaConfig`.
+        start: See `LorettaConfig`.
 
     Raises:
         AdapterError: If a setting cannot be used.
     """
 
-    r: int = 8
-    alpha: float = 16
+    r: int = RANK
+    alpha: float = ALPHA
     dropout: float = 0.0
-    tensor_rank: int = 5
-    tensor_shapes: Sequence[Sequence[int]] | None = None
-    start: str = "zero"
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -52,8 +46,7 @@ class LorettaRepConfig(TargetedConfig):
 
     def wrong_settings(self) -> dict[str, str]:
         """The settings that cannot be used -> what they have to be."""
-        rules = {"r": "rank", "alpha": "number", "dropout": "rate", "tensor_rank": "rank", "start": "zero|published"}
-        return self.unlike(rules) | wrong_shapes(self.tensor_shapes)
+        return super().wrong_settings() | self.unlike({"r": "rank", "alpha": "number", "dropout": "rate"})
 
 
 class LorettaRepLinear(UpdatedLinear):
@@ -77,14 +70,7 @@ class LorettaRepLinear(UpdatedLinear):
     def make_parameters(self, adapter: str, config: LorettaRepConfig) -> None:
         """Make the cores; the last one of `B^T` is zero unless the published start is asked for."""
         self.ranks[adapter] = config.r
-        down, up = (
-            new_cores(
-                tensor_shape(width, config.r, config.tensor_shapes),
-                config.tensor_rank,
-                std=(width + config.r) ** -0.5,
-            )
-            for width in (self.in_features, self.out_features)
-        )
+        down, up = (new_train(config, width, config.r) for width in (self.in_features, self.out_features))
         if config.start == "zero":
             up[-1].zero_()
         self.loretta_rep_down[adapter] = nn.ParameterList(down)
@@ -92,7 +78,7 @@ class LorettaRepLinear(UpdatedLinear):
 
     def factors(self, adapter: str) -> tuple[torch.Tensor, torch.Tensor]:
         """`B [out, r]` and `A [r, in]`, contracted."""
-        down, up = (list(cores[adapter]) for cores in (self.loretta_rep_down, self.loretta_rep_up))
+        down, up = (list(cores[adapter].parameters()) for cores in (self.loretta_rep_down, self.loretta_rep_up))
         return rep_pair(down, up, self.ranks[adapter])
 
 
@@ -105,8 +91,7 @@ class LorettaRepModel(MethodModel):
     def check_targets(self, config: Any, targets: Mapping[str, nn.Module]) -> None:  # noqa: ANN401
         """Check the targets, and note the shapes of their tensors."""
         super().check_targets(config, targets)
-        widths = [width for name, module in targets.items() for width in self.sizes(name, module)]
-        note_shapes(config, widths, config.r)
+        note_shapes(config, [width for module in targets.values() for width in widths_of(module)], config.r)
 
 
 register("loretta_rep", LorettaRepConfig, LorettaRepModel)

@@ -96,10 +96,10 @@ def new_cores(shape: Shape, rank: int, *, std: float) -> list[torch.Tensor]:
 def tensor_shape(width: int, rank: int, given: Sequence[Sequence[int]] | None = None) -> Shape:
     """The modes into which the entries of a `width x rank` matrix are sorted.
 
-    The first of: a given shape with that number of entries; the published shape; the factors of the width and those
-    of the rank, each balanced. With a shape of the last kind, as with the published one of width 768, the matrix has at
-    most the rank of the tensor-train; where the modes straddle width and rank (the other published shapes at rank
-    8) it may have more.
+    The first of: a given shape with that number of entries; the published shape; the factors of the width and then
+    those of the rank, each balanced. Where the modes keep width and rank apart, as the last kind does and the published
+    shapes of width 768 do, a product of two such matrices has at most the rank R of the tensor-trains. Where one mode
+    straddles both, as in the published shapes of widths 1024 and 4096 at rank 8, it may have more.
 
     Args:
         width: Features of the module.
@@ -108,7 +108,7 @@ def tensor_shape(width: int, rank: int, given: Sequence[Sequence[int]] | None = 
 
     Example:
         >>> tensor_shape(768, 8), tensor_shape(320, 4), tensor_shape(320, 4, [(40, 32)])
-        ((8, 8, 12, 8), (20, 16, 4), (40, 32))
+        ((8, 8, 12, 8), (8, 8, 5, 4), (40, 32))
     """
     for shape in given or ():
         if math.prod(shape) == width * rank:

@@ -18,7 +18,7 @@ class MethodModel(BaseTuner):
     target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     reads_weight = False  # whether the method computes with the weight of the base model
 
-    def check_targets(self, config: Any, targets: Mapping[str, nn.Module]) -> None:  # noqa: ANN401
+    def check_targets(self, config: Any, targets: Mapping[str, nn.Module]) -> None:  # noqa: ANN401, ARG002
         """Check the targeted modules together and note in the settings what follows from them.
 
         Args:
@@ -56,6 +56,7 @@ class MethodModel(BaseTuner):
         target_name: str,
         parent: nn.Module,
         current_key: str,
+        parameter_name: str | None = None,  # noqa: ARG002  (only of methods that adapt single parameters)
         **_: Any,  # noqa: ANN401
     ) -> None:
         """Give one module its adapter, in a layer of the method that takes the module's place."""

@@ -1,6 +1,6 @@
 """From the tensors of a WeGeFT or LoRETTA file to weight updates; knows neither PEFT nor a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from modeconn.errors import AdapterError, listed
 
 PHI, PSI = ".wegeft_phi", ".wegeft_psi"
 DOWN, UP = ".loretta_rep_down.", ".loretta_rep_up."
+RANK, ALPHA = 8, 16.0  # the defaults of both methods, for files that leave them out
 
 
 class ScaledFactors(NamedTuple):
@@ -52,7 +53,7 @@ def wegeft_modules(tensors: Tensors, config: Mapping[str, Any]) -> list[str]:
         tensors: Those of the file, under PEFT's names.
         config: adapter_config.json; of tied adapters it lists the modules, since the file holds each pair once.
     """
-    if config.get("tied"):
+    if config.get("tied", True):
         return sorted(module for group in _groups(config) for module in group)
     return sorted(name.removeprefix(PREFIX).removesuffix(PHI) for name in tensors if name.endswith(PHI))
 
@@ -71,20 +72,21 @@ def wegeft_factors(
     Raises:
         AdapterError: If a tensor is missing, or does not fit the weight.
     """
-    holder = next((group[0] for group in _groups(config) if module in group), module) if config.get("tied") else module
-    form, rank = config.get("form", "input"), int(config["r"])
+    tied = config.get("tied", True)
+    holder = next((group[0] for group in _groups(config) if module in group), module) if tied else module
+    form, rank = str(config.get("form", "input")), int(config.get("r", RANK))
     rows, columns = base_weight.shape
-    width, names = (columns, "in") if form == "input" else (rows, "out")
+    expected = {"input": ((rank, columns), (rank, columns)), "output": ((rows, rank), (rank, rows))}.get(form)
     phi, psi = (_take(tensors, f"{PREFIX}{holder}{suffix}") for suffix in (PHI, PSI))
-    if tuple(psi.shape) != (rank, width) or tuple(phi.shape) != ((rank, width) if form == "input" else (width, rank)):
+    if (tuple(phi.shape), tuple(psi.shape)) != expected:
         raise AdapterError(
             f"the WeGeFT factors of {module} do not fit the base's weight",
-            expected=f"r = {rank} and {names} = {width}, in {form} form",
-            got=f"phi {list(phi.shape)} and psi {list(psi.shape)}",
+            expected="phi {} and psi {}".format(*map(list, expected)) if expected else 'form "input" or "output"',
+            got=f"phi {list(phi.shape)} and psi {list(psi.shape)}, form {form!r}",
             remedy="use the base model that the adapter was trained on, and the adapter_config.json saved with it",
         )
     up, down = wegeft_pair(form, base_weight, phi.to(base_weight), psi.to(base_weight))
-    return ScaledFactors(up, down, float(config["alpha"]) / rank)
+    return ScaledFactors(up, down, float(config.get("alpha", ALPHA)) / rank)
 
 
 def loretta_rep_modules(tensors: Tensors) -> list[str]:
@@ -103,15 +105,13 @@ def loretta_rep_factors(tensors: Tensors, config: Mapping[str, Any], module: str
     Raises:
         AdapterError: If a core is missing, or the cores do not fit together or the rank.
     """
-    rank = int(config["r"])
+    rank = int(config.get("r", RANK))
     down, up = (_cores(tensors, f"{PREFIX}{module}{part}") for part in (DOWN, UP))
     pair = rep_pair(down, up, rank)
-    return ScaledFactors(*pair, float(config["alpha"]) / rank)
+    return ScaledFactors(*pair, float(config.get("alpha", ALPHA)) / rank)
 
 
-def rep_pair(
-    down: list[torch.Tensor], up: list[torch.Tensor], rank: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def rep_pair(down: Sequence[torch.Tensor], up: Sequence[torch.Tensor], rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The factors `(up [out, r], down [r, in])` that the cores of LoRETTA rep hold.
 
     As in the published code, the cores hold the matrices that features are multiplied by from the left: `A^T [in, r]`
@@ -126,7 +126,7 @@ def rep_pair(
     return matrix(up, rank, width_out).T, matrix(down, width_in, rank).T
 
 
-def _entries(cores: list[torch.Tensor]) -> int:
+def _entries(cores: Sequence[torch.Tensor]) -> int:
     """How many entries the tensor of some cores has, as far as they are cores."""
     entries = 1
     for core in cores:

@@ -10,11 +10,11 @@ import torch
 from peft import PeftType
 from torch import nn
 
-from modeconn.adapters.methods.layer import UpdatedLinear
+from modeconn.adapters.methods.layer import UpdatedLinear, widths_of
 from modeconn.adapters.methods.registration import register
 from modeconn.adapters.methods.settings import TargetedConfig
 from modeconn.adapters.methods.tuner import MethodModel
-from modeconn.adapters.methods.updates import wegeft_pair
+from modeconn.adapters.methods.updates import ALPHA, RANK, wegeft_pair
 from modeconn.errors import AdapterError, listed
 
 
@@ -39,8 +39,8 @@ class WeGeFTConfig(TargetedConfig):
         AdapterError: If a setting cannot be used.
     """
 
-    r: int = 8
-    alpha: float = 16
+    r: int = RANK
+    alpha: float = ALPHA
     dropout: float = 0.0
     form: str = "input"
     tied: bool = True
@@ -53,9 +53,7 @@ class WeGeFTConfig(TargetedConfig):
 
     def wrong_settings(self) -> dict[str, str]:
         """The settings that cannot be used -> what they have to be."""
-        return self.unlike(
-            {"r": "rank", "alpha": "number", "dropout": "rate", "form": "input|output", "tied": "flag"}
-        )
+        return self.unlike({"r": "rank", "alpha": "number", "dropout": "rate", "form": "input|output", "tied": "flag"})
 
 
 class WeGeFTLinear(UpdatedLinear):
@@ -134,25 +132,19 @@ class WeGeFTModel(MethodModel):
                 remedy="use get_peft_model or PeftModel.from_pretrained",
             )
         super().inject_adapter(model, adapter_name, *args, **kwargs)
-
-    def _create_and_replace(self, peft_config: Any, adapter_name: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        """Give one module its adapter, and tell it which module holds its pair."""
-        super()._create_and_replace(peft_config, adapter_name, *args, **kwargs)
-        if not peft_config.tied:
-            return
-        name = kwargs["current_key"]
-        holder = next(group[0] for group in peft_config.tied_modules.values() if name in group)
-        if holder != name:
-            layer = self.model.get_submodule(name)
-            layer.holders[adapter_name] = self.model.get_submodule(holder)
+        noted: Any = self.peft_config[adapter_name]
+        for first, *others in (noted.tied_modules or {}).values():
+            for name in others:
+                layer: Any = model.get_submodule(name)
+                layer.holders[adapter_name] = model.get_submodule(first)
 
 
 def tied_groups(modules: list[str]) -> dict[str, list[str]]:
     """Pattern -> the modules that share one pair: those whose names differ in numbers only, in the model's order.
 
     Example:
-        >>> tied_groups(["h.0.attn.c_proj", "h.0.mlp.c_proj", "h.1.attn.c_proj", "h.1.mlp.c_proj"])
-        {'h.*.attn.c_proj': ['h.0.attn.c_proj', 'h.1.attn.c_proj'], 'h.*.mlp.c_proj': ['h.0.mlp.c_proj', 'h.1.mlp.c_proj']}
+        >>> tied_groups(["h.0.attn.out", "h.0.mlp.out", "h.1.attn.out", "h.1.mlp.out"])
+        {'h.*.attn.out': ['h.0.attn.out', 'h.1.attn.out'], 'h.*.mlp.out': ['h.0.mlp.out', 'h.1.mlp.out']}
     """
     groups: dict[str, list[str]] = {}
     for name in modules:
@@ -163,7 +155,7 @@ def tied_groups(modules: list[str]) -> dict[str, list[str]]:
 def _check_one_width(pattern: str, form: str, modules: Mapping[str, nn.Module]) -> None:
     """Raise unless the modules of a tied group have the width in common in which the pair lives."""
     side = 0 if form == "input" else 1
-    widths = {name: _sizes(module)[side] for name, module in modules.items()}
+    widths = {name: widths_of(module)[side] for name, module in modules.items()}
     if len(set(widths.values())) > 1:
         raise AdapterError(
             f"the modules {pattern} cannot share one WeGeFT pair",
@@ -171,12 +163,6 @@ def _check_one_width(pattern: str, form: str, modules: Mapping[str, nn.Module]) 
             got=listed(f"{name} {width}" for name, width in widths.items()),
             remedy="set tied=False",
         )
-
-
-def _sizes(module: nn.Module) -> tuple[int, int]:
-    """The input and the output width of a linear module."""
-    rows, columns = module.weight.shape
-    return (columns, rows) if isinstance(module, nn.Linear) else (rows, columns)
 
 
 def _holders(config: WeGeFTConfig) -> set[str]:

@@ -79,11 +79,11 @@ def _bert_language_model(config: Config, state: State) -> Piece:
         *norm(state, f"{stem}.transform.LayerNorm", hidden),
         Block(f"{stem}.bias", (OPEN,)),
     ]
-    ties = [(f"{stem}.decoder.bias", f"{stem}.bias")]
-    if tied:
-        return Piece(blocks=tuple(blocks), ties=(*ties, (f"{stem}.decoder.weight", embeddings)))
-    blocks.append(Block(f"{stem}.decoder.weight", (OPEN, hidden)))
-    return Piece((Group("lm_head", config.hidden_size),), tuple(blocks), ties=tuple(ties))
+    pairs = {f"{stem}.decoder.bias": f"{stem}.bias"} | ({f"{stem}.decoder.weight": embeddings} if tied else {})
+    ties = {copy: source for copy, source in pairs.items() if is_tied(state, copy, source, by_config=True)}
+    own = linear(state, f"{stem}.decoder", OPEN, hidden)
+    blocks += [block for block in own if block.parameter not in ties]
+    return Piece(() if tied else (Group("lm_head", config.hidden_size),), tuple(blocks), ties=tuple(ties.items()))
 
 
 def vit(config: Config, state: State) -> SymmetrySpec:

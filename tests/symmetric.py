@@ -1,9 +1,9 @@
 """Tiny random models in float64 of every architecture whose symmetries are known, and what they put out."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pytest
 import torch
 from tiny import FAMILIES
 from transformers import (
@@ -31,7 +31,7 @@ GPT2_SIZES = {"vocab_size": 26, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_posi
 VIT_SIZES = {key: size for key, size in SIZES.items() if key != "vocab_size"} | {"image_size": 8, "patch_size": 4}
 MODELS: Mapping[str, Callable[[], Any]] = {
     "llama": lambda: FAMILIES["llama"](),
-    "llama-grouped": lambda: FAMILIES["llama"](num_attention_heads=6, num_key_value_heads=2, head_dim=4),
+    "llama-grouped": lambda: FAMILIES["llama"](hidden_size=24, num_attention_heads=6, num_key_value_heads=2),
     "llama-biased": lambda: FAMILIES["llama"](attention_bias=True, mlp_bias=True),
     "llama-tied": lambda: FAMILIES["llama"](tie_word_embeddings=True),
     "llama-classifier": lambda: LlamaForSequenceClassification(LlamaConfig(**SIZES, **GROUPED)),
@@ -49,40 +49,39 @@ MODELS: Mapping[str, Callable[[], Any]] = {
     "t5-gated": lambda: FAMILIES["t5"](feed_forward_proj="gated-gelu", d_kv=4, num_heads=3),
     "vit": lambda: ViTForImageClassification(ViTConfig(**VIT_SIZES)),
 }
-ROOT_MEAN_SQUARE = ("llama", "llama-grouped", "llama-biased", "llama-tied", "llama-classifier", "qwen3", "t5", "t5-gated")
+ROTATABLE = ("llama", "llama-grouped", "llama-biased", "llama-tied", "llama-classifier", "qwen3", "t5", "t5-gated")
 
 
-@pytest.fixture(scope="session")
-def make_model() -> Callable[..., Any]:
-    """A random model by its name above, in which no two units and no norm scales are the same."""
+def make_model(name: str, *, seed: int = 0) -> Any:
+    """A random model by its name above, norms in float64 as well; no two units and no norm scales are the same."""
+    torch.manual_seed(seed)
+    model = MODELS[name]()
+    for path, module in list(model.named_modules()):
+        if type(module).__name__.endswith(("RMSNorm", "T5LayerNorm")):  # compute in float32 whatever the dtype
+            exact = torch.nn.RMSNorm(module.weight.shape[0], eps=module.variance_epsilon)
+            model.set_submodule(path, exact)
+    model = model.double().eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(3.0).add_(0.3 * torch.randn_like(parameter))
+    return model
 
-    def make(name: str, *, seed: int = 0) -> Any:
-        torch.manual_seed(seed)
-        model = MODELS[name]().double().eval()
-        for parameter in model.parameters():
-            parameter.data.mul_(3.0).add_(0.3 * torch.randn_like(parameter))
-        return model
 
-    return make
+def state_of(model: Any) -> dict[str, torch.Tensor]:
+    """A copy of a model's state in which tied tensors are still one tensor."""
+    return copy.deepcopy(model.state_dict())
 
 
-@pytest.fixture(scope="session")
-def outputs() -> Callable[..., torch.Tensor]:
-    """The logits of a model with a state in place of its own, on fixed random inputs."""
-
-    def run(model: Any, state: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
-        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        generator = torch.Generator().manual_seed(7)
-        ids = torch.randint(3, 26, (8, 7), generator=generator)
-        inputs: dict[str, torch.Tensor] = {"input_ids": ids}
-        if model.config.model_type == "t5":
-            inputs["decoder_input_ids"] = ids.flip(0)
-        if model.config.model_type == "vit":
-            inputs = {"pixel_values": torch.randn(2, 3, 8, 8, generator=generator, dtype=torch.float64)}
-        model.load_state_dict(own if state is None else dict(state))
-        with torch.no_grad():
-            logits = model(**inputs).logits
-        model.load_state_dict(own)
-        return logits
-
-    return run
+def outputs(model: Any, state: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
+    """The logits of a model, or of its copy with another state, on fixed random inputs."""
+    if state is not None:
+        model = copy.deepcopy(model)
+        model.load_state_dict(dict(state))
+    generator = torch.Generator().manual_seed(7)
+    ids = torch.randint(3, 26, (8, 7), generator=generator)
+    inputs: dict[str, torch.Tensor] = {"input_ids": ids}
+    if model.config.model_type == "t5":
+        inputs["decoder_input_ids"] = ids.flip(0)
+    if model.config.model_type == "vit":
+        inputs = {"pixel_values": torch.randn(2, 3, 8, 8, generator=generator, dtype=torch.float64)}
+    with torch.no_grad():
+        return model(**inputs).logits

@@ -1,0 +1,117 @@
+"""Parameters of the base that were trained themselves and are saved beside an adapter: biases, and rows of embeddings."""
+
+from dataclasses import dataclass
+
+import torch
+
+from modeconn.adapters.part import ANY, Part
+from modeconn.adapters.update import needs_base
+
+
+@dataclass(frozen=True, eq=False)
+class Replaced(Part):
+    """A vector that takes the place of the base's, `db = b_1 - b_0`: a trained bias.
+
+    Attributes:
+        value: b_1, `[n]`, float32.
+    """
+
+    value: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the value."""
+        return tuple(self.value.shape)
+
+    @property
+    def stored(self) -> bool:
+        """True: a vector has one orientation."""
+        return True
+
+    @property
+    def needs_base(self) -> bool:
+        """True: the change is a difference from the base."""
+        return True
+
+    def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
+        """`b_1 - b_0`."""
+        if base is None:
+            raise needs_base("a trained bias")
+        return self.value.to(base.device, base.dtype) - base
+
+
+@dataclass(frozen=True, eq=False)
+class ReplacedRows(Part):
+    """Rows of an embedding, or of an output layer, that take the place of the base's: PEFT's trainable tokens.
+
+    Attributes:
+        rows: The new rows, `[n, dim]`, float32.
+        tokens: Which rows of the table they are, n numbers.
+    """
+
+    rows: torch.Tensor
+    tokens: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`[vocabulary, dim]`, the first of which only the base knows."""
+        return ANY, self.rows.shape[1]
+
+    @property
+    def stored(self) -> bool:
+        """True: an embedding and an output layer hold one row a token."""
+        return True
+
+    @property
+    def needs_base(self) -> bool:
+        """True: the change is a difference from the base."""
+        return True
+
+    @property
+    def moves_ties(self) -> bool:
+        """True: PEFT changes the rows of a tied output layer with those of the embedding."""
+        return True
+
+    def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
+        """`E_1 - E_0` in the trained rows, 0 in all others."""
+        if base is None:
+            raise needs_base("trained tokens")
+        change = torch.zeros_like(base)
+        chosen = torch.tensor(self.tokens, device=base.device)
+        change[chosen] = self.rows.to(base.device, base.dtype) - base[chosen]
+        return change
+
+
+@dataclass(frozen=True, eq=False)
+class AddedBias(Part):
+    """A bias that is added to a module's output, whether or not the base has one: LoRA's `s b` beside `s B A`.
+
+    Attributes:
+        value: The change in full, `[out]`, float32.
+    """
+
+    value: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`[out]`."""
+        return tuple(self.value.shape)
+
+    @property
+    def stored(self) -> bool:
+        """True: a vector has one orientation."""
+        return True
+
+    @property
+    def makes_parameter(self) -> bool:
+        """True: a bias that the base has not got counts as 0."""
+        return True
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether every number is 0."""
+        return not self.value.any()
+
+    def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
+        """The value."""
+        return self.value if base is None else self.value.to(base.device, base.dtype)

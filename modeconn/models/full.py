@@ -1,0 +1,56 @@
+"""What is special about full fine-tunes in a model: tied weights, and weights that the base must not add to."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from modeconn.adapters.adapter import Adapter
+from modeconn.errors import ModelError, listed
+
+
+def tied_names(model: nn.Module) -> list[list[str]]:
+    """The names of each parameter that has several."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def given_by_all(adapters: Sequence[Adapter]) -> set[str]:
+    """The parameters that the points bring along: the base's own values are never used."""
+    saved = {name for adapter in adapters for name in adapter.saved}
+    replaced = [{name for name, one in adapter.updates.items() if one.replaces} for adapter in adapters]
+    return saved | set.intersection(*replaced) if replaced else saved
+
+
+def check_whole(model: nn.Module, point: Adapter, base_name: str) -> None:
+    """Raise unless a full fine-tune gives every weight of the model's backbone, and is tied as the model is.
+
+    Args:
+        model: The base model.
+        point: An unchanged full fine-tune.
+        base_name: How messages call the base.
+
+    Raises:
+        ModelError: If weights are missing, or the model keeps apart what the checkpoint holds once.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    given = {id(parameters[name]) for name in (*point.updates, *point.saved)}
+    prefix: Any = getattr(model, "base_model_prefix", "")
+    prefix = f"{prefix}." if prefix and hasattr(model, prefix) else ""
+    missing = [name for name, one in parameters.items() if name.startswith(prefix) and id(one) not in given]
+    ties: Mapping[str, str] = point.config.raw.get("ties") or {}
+    missing += [
+        f"{name} (it is {first} there)"
+        for name, first in ties.items()
+        if name in parameters and parameters[name] is not parameters[first]
+    ]
+    if missing:
+        raise ModelError(
+            f"{point.name} and the base model {base_name} are not of one architecture",
+            expected="a full fine-tune with a tensor for every weight of the base",
+            got=f"none for {listed(missing)}",
+            remedy="give the base that it was trained on; of full fine-tunes any one serves as the base",
+        )

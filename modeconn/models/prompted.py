@@ -1,0 +1,174 @@
+"""Adapters that PEFT itself evaluates: prompts before the text, prefixes in the cache, gates inside attention."""
+
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from modeconn.adapters.adapter import Adapter
+from modeconn.errors import ModelError, listed
+from modeconn.models.loading import position_limit
+
+
+class Prompted(nn.Module):
+    """PEFT's model with a prompt, called as the model itself is.
+
+    PEFT counts positions from the prompt's first vector and takes padding for text: after padding on the left the text
+    stands elsewhere, and a decoder that classifies reads the padding. So rows of one length go through PEFT together,
+    without any padding.
+
+    Args:
+        peft_model: The model that PEFT made.
+    """
+
+    def __init__(self, peft_model: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.peft_model, self.config = peft_model, peft_model.config
+        settings = peft_model.active_peft_config
+        self._num_virtual = settings.num_virtual_tokens
+        self._tasks = settings.peft_type == "MULTITASK_PROMPT_TUNING"
+        self._keeps = "logits_to_keep" in inspect.signature(peft_model.get_base_model().forward).parameters
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        *,
+        decoder_input_ids: torch.Tensor | None = None,
+        logits_to_keep: int = 0,
+        use_cache: bool | None = None,
+    ) -> SimpleNamespace:
+        """The logits of padded rows.
+
+        Args:
+            input_ids: `[B, L]`, padded on either side.
+            attention_mask: `[B, L]`, 0 at the padding.
+            decoder_input_ids: `[B, A]` of an encoder-decoder, padded on the right.
+            logits_to_keep: How many of a decoder's last positions; 0 keeps all.
+            use_cache: Passed on where the model takes it.
+
+        Returns:
+            `logits`: `[B, C]` of a classifier, `[B, A, C]` of an encoder-decoder, else `[B, logits_to_keep, C]`, in
+            which positions before a row's beginning are 0.
+        """
+        options = {} if use_cache is None else {"use_cache": use_cache}
+        width = logits_to_keep or input_ids.shape[1]
+        if self._keeps:
+            options["logits_to_keep"] = logits_to_keep
+        lengths = attention_mask.sum(1)  # [B]
+        rows, found = [], []
+        for length in lengths.unique().tolist():
+            group = (lengths == length).nonzero()[:, 0]  # [G]
+            tokens = input_ids[group][attention_mask[group].bool()].view(len(group), length)  # [G, length]
+            _check_room(self.peft_model.get_base_model(), length, self._num_virtual)
+            if decoder_input_ids is not None:
+                options["decoder_input_ids"] = decoder_input_ids[group]
+            if self._tasks:  # the one that there is
+                options["task_ids"] = torch.zeros(len(group), dtype=torch.long, device=group.device)
+            logits = self.peft_model(input_ids=tokens, **options).logits
+            if logits.ndim == 3 and decoder_input_ids is None:
+                logits = functional.pad(logits[:, -min(length, width) :], (0, 0, max(0, width - length), 0))
+            rows.append(group)
+            found.append(logits)
+        back = torch.cat(rows).argsort()
+        return SimpleNamespace(logits=torch.cat(found)[back])
+
+
+@contextmanager
+def loaded_by_peft(model: nn.Module, folder: Path, point: Adapter) -> Iterator[nn.Module]:
+    """A model with an adapter that PEFT has loaded from its folder, to be called as the model itself is.
+
+    Args:
+        model: The base, which PEFT may rebuild.
+        folder: Where the adapter lies.
+        point: The same adapter, for what must have been loaded.
+
+    Raises:
+        ModelError: If PEFT cannot load the adapter into this model, or leaves out a tensor of a kind without `dW`.
+    """
+    from peft import PeftModel
+
+    if point.config.kind.has_update:
+        yield PeftModel.from_pretrained(model, str(folder)).base_model.model.eval()  # type: ignore[union-attr]
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # said below, as an error
+            peft_model = PeftModel.from_pretrained(model, str(folder))
+    except (RuntimeError, ValueError, KeyError) as error:  # other sizes than the model's, or an unfit architecture
+        raise _unfit(point, _told(error)) from error
+    _check_loaded(peft_model, point)
+    prompted = peft_model.active_peft_config.is_prompt_learning
+    module: Any = (Prompted(peft_model) if prompted else peft_model.base_model.model).eval()
+    try:
+        _probe(module, peft_model.device)
+    except Exception as error:  # whatever happens deep inside of a model that is given vectors of other sizes
+        raise _unfit(point, f"PEFT cannot run the model with it: {_told(error)}") from error
+    yield module
+
+
+def room_for_prompts(points: Sequence[Adapter]) -> int:
+    """Positions that the points' prompts take from the text: as many as the longest has vectors."""
+    return max((int(point.config.raw.get("num_virtual_tokens") or 0) for point in points), default=0)
+
+
+def _check_loaded(peft_model: Any, point: Adapter) -> None:  # noqa: ANN401
+    """Raise unless PEFT holds the point's tensors and no others."""
+    from peft import get_peft_model_state_dict
+
+    loaded = get_peft_model_state_dict(peft_model)
+    different = {
+        name
+        for name in loaded.keys() | point.tensors.keys()
+        if name not in loaded
+        or name not in point.tensors
+        or not torch.equal(loaded[name].cpu(), point.tensors[name].to(loaded[name].dtype))
+    }
+    if different:
+        raise _unfit(point, f"missing, left over or other than in the file: {listed(different)}")
+    layers, config = point.config.raw.get("num_layers"), peft_model.config
+    own = {getattr(config, key, None) for key in ("num_hidden_layers", "num_decoder_layers", "decoder_layers")}
+    if point.config.kind.name == "PREFIX_TUNING" and layers not in {None, *own}:  # PEFT would leave some out
+        raise _unfit(point, f"a prefix of {layers} layers for {config.num_hidden_layers}")
+
+
+@torch.inference_mode()
+def _probe(module: Any, device: torch.device) -> None:  # noqa: ANN401
+    """Run a text of one token."""
+    token = torch.zeros(1, 1, dtype=torch.long, device=device)
+    decoder = {"decoder_input_ids": token} if module.config.is_encoder_decoder else {}
+    module(input_ids=token, attention_mask=torch.ones_like(token), **decoder)
+
+
+def _told(error: BaseException) -> str:
+    """An error's kind and the beginning of its text."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _unfit(point: Adapter, got: str) -> ModelError:
+    """The error for a point of a kind without `dW` that PEFT cannot put into a base."""
+    return ModelError(
+        f"{point.name} does not fit the base model",
+        expected="a base into which PEFT loads every tensor of the adapter",
+        got=got,
+        remedy=f"give the base that it was trained on (it names {point.config.base_model!r})",
+    )
+
+
+def _check_room(model: nn.Module, length: int, num_virtual: int) -> None:
+    """Raise if prompt and text are longer than the model's table of positions."""
+    limit = position_limit(model)
+    if limit is not None and length + num_virtual > limit:
+        raise ModelError(
+            "a text is too long beside the prompt",
+            expected=f"at most {limit} positions, of which the prompt takes {num_virtual}",
+            got=f"a text of {length} tokens",
+            remedy=f"give max_length={limit - num_virtual} (--max-length), or load the model with adapters=[...]",
+        )

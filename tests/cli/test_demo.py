@@ -1,0 +1,124 @@
+"""`modeconn demo` on two embedded tasks: interrupted, taken up, finished and shown again."""
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import modeconn as mc
+from modeconn.cli.main import main
+from modeconn.runs import read_csv, read_record
+
+SMALL = ["--tasks", "arithmetic", "science", "--num-train-epochs", "1", "--num-points", "2"]
+FIRST, SECOND = "after-1-arithmetic", "after-2-science"
+TABLES = {"run.json", "profile.csv", "examples.parquet", "barriers.csv"}
+FIGURES = {
+    f"{name}.{ending}"
+    for name in ("figures/profile", "score-matrix/accuracy", "score-matrix/exact_match")
+    for ending in ("pdf", "svg", "png", "csv")
+}
+
+
+class Ended(NamedTuple):
+    """How a start of the demo ended, and the checkpoints that it left, with the times when they were written."""
+
+    code: int
+    out: str
+    err: str
+    checkpoints: dict[str, int]
+
+
+class Demo(NamedTuple):
+    """Three starts of one demo, one after the other."""
+
+    folder: Path
+    interrupted: Ended
+    resumed: Ended
+    again: Ended
+
+
+def start(folder: Path) -> Ended:
+    """One start of a small demo."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(["demo", *SMALL, "--output-dir", str(folder)])
+    weights = sorted(folder.glob("train/after-*/adapter_model.safetensors"))
+    return Ended(code, out.getvalue(), err.getvalue(), {file.parent.name: file.stat().st_mtime_ns for file in weights})
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo, stopped while its first checkpoint is scored, and started twice more."""
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    evaluate, calls = mc.AdapterModel.evaluate, []
+
+    def stop_at_the_second(self: mc.AdapterModel, *args: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(self, *args)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mc.AdapterModel, "evaluate", stop_at_the_second)
+        interrupted = start(folder)
+    resumed = start(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modeconn.models.adapter_model.load_base", None)  # calling it would fail
+        return Demo(folder, interrupted, resumed, start(folder))
+
+
+@pytest.mark.slow
+def test_an_interrupted_demo_goes_on_after_its_last_checkpoint(demo: Demo) -> None:
+    assert (demo.interrupted.code, demo.interrupted.checkpoints.keys()) == (130, {FIRST})
+    assert (demo.resumed.code, demo.resumed.checkpoints.keys()) == (0, {FIRST, SECOND})
+    assert demo.resumed.checkpoints[FIRST] == demo.interrupted.checkpoints[FIRST]
+    record = read_record(demo.folder / "train")
+    assert record is not None
+    assert (record.status, record.attempts) == ("finished", 2)
+
+
+@pytest.mark.slow
+def test_the_demo_leaves_tables_and_figures(demo: Demo) -> None:
+    lines = demo.folder / "lines"
+    assert {path.relative_to(lines).as_posix() for path in lines.rglob("*") if path.is_file()} == TABLES | FIGURES
+    assert (demo.folder / "train" / "scores.csv").exists()
+    assert set(read_csv(lines / "profile.csv")["path"]) == {f"{FIRST} -> {SECOND}"}
+
+
+@pytest.mark.slow
+def test_the_first_task_is_learnt_and_then_forgotten(demo: Demo) -> None:
+    scores = read_csv(demo.folder / "train" / "scores.csv").query("metric == 'loss' and task == 'arithmetic'")
+    before, learnt, forgotten = scores.set_index("after_task")["score"].loc[[0, 1, 2]]
+    assert learnt < before
+    assert forgotten > 1.1 * learnt
+    assert all(f"{loss:.4f}" in demo.resumed.out for loss in (before, learnt, forgotten))
+
+
+@pytest.mark.slow
+def test_the_ends_of_the_line_are_the_checkpoints(demo: Demo) -> None:
+    scores = read_csv(demo.folder / "train" / "scores.csv").query("metric == 'loss'")
+    matrix = scores.set_index(["task", "after_task"])["score"]
+    profile = read_csv(demo.folder / "lines" / "profile.csv").set_index(["task", "t"])["loss"]
+    for task in ("arithmetic", "science"):
+        assert profile[task, 0.0] == pytest.approx(matrix[task, 1], rel=1e-5)
+        assert profile[task, 1.0] == pytest.approx(matrix[task, 2], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_finished_demo_is_shown_again_and_nothing_trained(demo: Demo) -> None:
+    assert (demo.again.code, demo.again.out) == (0, demo.resumed.out)
+    assert f"finished before, shown again: {demo.folder / 'lines'}\n" in demo.again.err
+    assert demo.again.checkpoints == demo.resumed.checkpoints
+
+
+@pytest.mark.parametrize("tasks", [["stance"], ["stance", "weather"]])
+def test_tasks_that_make_no_demo_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tasks: list[str]
+) -> None:
+    assert main(["demo", "--tasks", *tasks, "--output-dir", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: the demo cannot be run on these tasks\n  expected: two or more of arithmetic, law")
+    assert f"  got: {', '.join(tasks)}\n" in told
+    assert not (tmp_path / "out").exists()
