@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command("modeconn.cli.demo", "train checkpoints on embedded tasks, join them, draw the barrier"),
     "inspect": Command("modeconn.cli.inspect", "say what an adapter holds"),
     "train": Command("modeconn.cli.train", "train checkpoints, one task after the other"),
+    "fit": Command("modeconn.cli.fit", "fit a curve between two checkpoints"),
     "evaluate": Command("modeconn.cli.evaluate", "measure tasks along a path and its barrier"),
 }
 DONE, FAILED, USAGE, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141

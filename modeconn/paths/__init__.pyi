@@ -1,3 +1,17 @@
+from .arclength import ArcLengthPath as ArcLengthPath
+from .arclength import arc_lengths as arc_lengths
+from .arclength import length as length
+from .arclength import reparametrised as reparametrised
+from .bezier import BezierCurve as BezierCurve
+from .chain import PolygonalChain as PolygonalChain
+from .curve import Curve as Curve
 from .line import LinearPath as LinearPath
 from .path import Path as Path
 from .path import Space as Space
+from .piecewise import PiecewiseBezier as PiecewiseBezier
+from .plane import Plane as Plane
+from .plane import Projection as Projection
+from .saving import load_path as load_path
+from .saving import save_path as save_path
+from .simplex import Simplex as Simplex
+from .slerp import SlerpPath as SlerpPath

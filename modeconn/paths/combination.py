@@ -31,7 +31,7 @@ def spanning(
 
 def combination(path: Path, row: torch.Tensor, *, name: str) -> Adapter:
     """The combination of a path's control points with coefficients `[K]`; a control point is returned as it is."""
-    return path._point(row.double(), name)
+    return path.point(row.double(), name)
 
 
 def gram_with(path: Path, other: Adapter) -> torch.Tensor:
@@ -40,7 +40,7 @@ def gram_with(path: Path, other: Adapter) -> torch.Tensor:
     Raises:
         PathError: If the point cannot be combined with the others, or only in another gauge than theirs.
     """
-    gram = finite_gram(spanning([*path.points, other], space=path.space, base=path._base))
+    gram = finite_gram(spanning([*path.points, other], space=path.space, base=path.base))
     # Aligned factors are aligned anew, each point to the first: bends that have moved since do not stay where they are.
     if not torch.allclose(gram[:-1, :-1], path.gram, rtol=0.0, atol=1e-4 * float(path.gram.diagonal().max())):
         raise PathError(

@@ -57,7 +57,7 @@ def derived(
     """
     # Not by the constructor: it would turn aligned factors again, into the gauge of another first point.
     kept = {key: value for key, value in vars(path).items() if not _is_computed(kind, key)}
-    points = tuple(path._point(row, f"point {number} of {name}") for number, row in enumerate(matrix))
+    points = tuple(path.point(row, f"point {number} of {name}") for number, row in enumerate(matrix))
     other = object.__new__(kind)
     vars(other).update(kept, points=points, name=name, **fields)
     return other

@@ -10,6 +10,7 @@ import torch
 
 from modeconn.adapters.adapter import Adapter, combine
 from modeconn.adapters.agreement import check_same_base, check_same_shapes
+from modeconn.adapters.gauge import aligned
 from modeconn.adapters.update import BaseWeights
 from modeconn.errors import PathError, listed
 from modeconn.paths.gram import gram_matrix
@@ -39,16 +40,15 @@ class Path(ABC):
                 got=repr(space),
                 remedy='use space="weights" unless you study naive averaging of factors',
             )
-        self.points, self.space = tuple(points), space
+        self.points = tuple(points)
+        self.space: Space = space
         self.name = name or f"{self.points[0].name} -> {self.points[-1].name}"
-        self._base: BaseWeights | None = None
+        self.base: BaseWeights | None = None
         check_same_base(self.points)
         check_same_shapes(self.points)
         if space == "weights":
             combine([1 / len(self.points)] * len(self.points), self.points)  # fails early, costs nothing
         if space == "aligned-factors":
-            from modeconn.adapters.gauge import aligned
-
             self.points = tuple(aligned(self.points))
         if space != "weights":
             _check_comparable(self.points)
@@ -60,14 +60,14 @@ class Path(ABC):
             base: Where the base's weights are, such as an `AdapterModel`; needed where `dW` is a function of them.
         """
         bound = self.with_points(self.points)
-        bound._base = base
+        bound.base = base
         return bound
 
     def with_points(self, points: Sequence[Adapter]) -> Self:
         """The same path through other control points, as a fit moves them; K points in the path's coordinates."""
         moved = copy.copy(self)
         for cached in ("gram", "matrix"):
-            moved.__dict__.pop(cached, None)
+            vars(moved).pop(cached, None)
         moved.points = tuple(points)
         return moved
 
@@ -109,7 +109,7 @@ class Path(ABC):
             )
         rows = self.coefficients(positions.reshape(-1))  # [T, K]
         if positions.ndim == 0 and not isinstance(t, torch.Tensor):
-            return self._point(rows[0], f"{self.name} at t={float(positions):g}")
+            return self.point(rows[0], f"{self.name} at t={float(positions):g}")
         if self.space == "weights":
             raise PathError(
                 "a path in weights space has no matrix of points",
@@ -134,11 +134,18 @@ class Path(ABC):
             AdapterError: If an update is a function of the base's weights, and the path is not bound to a base (`on`).
         """
         if self.space == "weights":
-            return gram_matrix(self.points, self._base)
+            return gram_matrix(self.points, self.base)
         return self.matrix.double() @ self.matrix.double().T
 
-    def _point(self, row: torch.Tensor, name: str) -> Adapter:
-        """The point with the given coefficients, `[K]`; an end is returned as it is."""
+    def point(self, row: torch.Tensor, name: str) -> Adapter:
+        """The combination of the control points with coefficients `[K]`, whatever they sum to, in the path's coordinates.
+
+        A control point is returned as it is.
+
+        Args:
+            row: The coefficients, `[K]`.
+            name: How tables call the result.
+        """
         nonzero = row.nonzero().reshape(-1).tolist()
         if len(nonzero) == 1 and row[nonzero[0]] == 1:
             return self.points[nonzero[0]]
@@ -173,5 +180,5 @@ def _check_comparable(points: Sequence[Adapter]) -> None:
                 f"{first.name} and {other.name} scale their factors differently",
                 expected="the same kind, and the same lora_alpha, rank and scaling rule in every module",
                 got=f"different scalings in {listed(differing)}",
-                remedy='join them in space="weights"',
+                remedy='join them in space="weights"' if all(kind.has_update for kind in kinds) else "train them alike",
             )

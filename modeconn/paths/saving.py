@@ -116,7 +116,7 @@ def load_path(folder: str | FilePath) -> Path:
 def _save_point(point: Adapter, folder: FilePath, number: int) -> dict[str, Any]:
     """One control point in the folder of a path; its entry in path.json."""
     entry = {"name": point.name, "fingerprint": point.fingerprint}
-    if point.own is None and point.source is not None:  # too large to be copied
+    if point.config.kind.name == "FULL" and point.source is not None:  # too large to be copied
         return {**entry, "source": str(point.source.resolve())}
     inner = f"point-{number}"
     point.save_pretrained(folder / inner)

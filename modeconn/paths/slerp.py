@@ -94,10 +94,10 @@ class SlerpPath(Curve):
         rows = self._rows(torch.tensor([t], dtype=torch.float64))  # [M, 1, 2]
         return float(self._norms(rows - torch.tensor([1.0, 0.0]))[0])
 
-    def _point(self, row: torch.Tensor, name: str) -> Adapter:
+    def point(self, row: torch.Tensor, name: str) -> Adapter:
         """The point whose line coefficients are given, `[2]`; an end is returned as it is."""
         if (row == 1).any():
-            return super()._point(row, name)
+            return super().point(row, name)
         rows = self._rows(row[1:])[:, 0]  # [M, 2]
         if self.space == "weights":
             own = dict(zip(self._grams, rows.tolist(), strict=True))
@@ -135,7 +135,7 @@ class SlerpPath(Curve):
         """Inner products of the ends in every parameter (tensor, in factors space), `[2, 2]`, float64 each."""
         if self.space != "weights":
             return {name: _tensor_gram(*(p.tensors[name] for p in self.points)) for name, _ in self.start.layout.shapes}
-        base = self._base
+        base = self.base
         start, end = (point if base is None else point.within(base) for point in self.points)
         names = sorted(start.updates.keys() | end.updates.keys())
         grams = {name: _update_gram(start.updates.get(name), end.updates.get(name), name, base) for name in names}
