@@ -9,7 +9,7 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft_oracle import load_base, load_peft, logits
 from random_tasks import random_task
-from tiny import FAMILIES, TASK_TYPES
+from tiny import FAMILIES, LABELS, TASK_TYPES
 
 import modeconn as mc
 from modeconn.models.placing import placed
@@ -18,18 +18,18 @@ Changes = dict[str, torch.Tensor]
 
 
 def make_kind(
-    folder: Path, base: Path, family: str, config: PeftConfig, *, seed: int, std: float = 0.3, around: float = 0.0
+    folder: Path, base: Path, family: str, config: type[PeftConfig], *, seed: int | None, std: float, **settings: Any
 ) -> Path:
-    """Save an adapter by PEFT itself; all that it trains is drawn from a normal distribution around a value."""
+    """Save an adapter by PEFT itself; to all that it trains random numbers are added, unless there is no seed."""
     model: Any = FAMILIES[family]().from_pretrained(base, dtype=torch.float32)
-    model.name_or_path, config.task_type = str(base), TASK_TYPES[family]
+    model.name_or_path = str(base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        peft_model = get_peft_model(model, config)
-        torch.manual_seed(seed)
-        for parameter in peft_model.parameters():
-            if parameter.requires_grad:
-                parameter.data.normal_(mean=around, std=std)
+        peft_model = get_peft_model(model, config(task_type=TASK_TYPES[family], **settings))
+        generator = torch.Generator().manual_seed(seed or 0)
+        for name, parameter in peft_model.named_parameters():
+            if parameter.requires_grad and (seed is not None or "modules_to_save" in name):
+                parameter.data.add_(torch.randn(parameter.shape, generator=generator) * std)
         peft_model.save_pretrained(str(folder))
     return folder
 
@@ -50,11 +50,12 @@ def changes(family: str, base: Path, folder: Path) -> Changes:
 
 
 def made(point: mc.Adapter, model: mc.AdapterModel) -> Changes:
-    """Parameter name -> what the point adds to it, as the model stores it."""
-    return {
+    """Parameter name -> what the point adds to it, as the model stores it, saved modules included."""
+    added = {
         name: update.dense(model.weight(name), transposed=model.transposed(name))
         for name, update in point.within(model).updates.items()
     }
+    return added | {name: value.double() - model.weight(name) for name, value in point.saved.items()}
 
 
 def assert_same(found: Changes, expected: Changes, *, tolerance: float = 1e-6) -> None:
@@ -67,7 +68,8 @@ def assert_same(found: Changes, expected: Changes, *, tolerance: float = 1e-6) -
 
 def load(family: str, base: Path, *points: mc.Adapter, dtype: str = "float64") -> mc.AdapterModel:
     """The base of some points."""
-    return mc.AdapterModel.from_pretrained(base, adapters=points, dtype=dtype)
+    labels = LABELS if family == "bert" else None
+    return mc.AdapterModel.from_pretrained(base, adapters=points, dtype=dtype, labels=labels)
 
 
 def assert_logits(family: str, base: Path, folder: Path, dtype: str, tolerance: float) -> None:
@@ -79,7 +81,8 @@ def assert_logits(family: str, base: Path, folder: Path, dtype: str, tolerance: 
     with placed(model.module, point):
         found = logits(model.module)
     scale = expected.abs().max()
-    assert (found - expected).abs().max() <= tolerance * scale
+    error = (found - expected).abs().max() / scale
+    assert error <= tolerance, f"{error:g} off"
     assert (plain - expected).abs().max() > 0.02 * scale, "the adapter does next to nothing"
 
 
@@ -114,8 +117,9 @@ def assert_gate(family: str, base: Path, folders: tuple[Path, Path], **settings:
     """`evaluate_path` runs, its gate of the ends included."""
     ends = [mc.Adapter.from_pretrained(folder) for folder in folders]
     model = load(family, base, *ends, dtype="float32")
-    profile = mc.evaluate_path(mc.LinearPath(*ends, **settings), model, [random_task()], num_points=3)
-    assert len(np.unique(profile.table["loss"])) == 3
+    labels = LABELS if family == "bert" else None
+    profile = mc.evaluate_path(mc.LinearPath(*ends, **settings), model, [random_task(labels=labels)], num_points=3)
+    assert len(np.unique(profile.frame["loss"])) == 3
 
 
 def assert_round_trip(family: str, base: Path, folder: Path, saved: Path) -> None:
@@ -123,3 +127,13 @@ def assert_round_trip(family: str, base: Path, folder: Path, saved: Path) -> Non
     mc.Adapter.from_pretrained(folder).save_pretrained(saved)
     before, after = (logits(loaded_by_peft(family, base, one, torch.float32)) for one in (folder, saved))
     assert torch.equal(before, after)
+
+
+def assert_tensors_matter(folder: Path) -> None:
+    """A change of any tensor changes the fingerprint."""
+    point = mc.Adapter.from_pretrained(folder)
+    for name, value in point.tensors.items():
+        changed = value.clone()
+        changed.view(-1)[0] += 1.0
+        other = mc.Adapter.from_tensors({**point.tensors, name: changed}, point.config)
+        assert other.fingerprint != point.fingerprint, name

@@ -1,4 +1,4 @@
-"""Adapters without a weight update, made by PEFT: prompts, prefixes, gates; random values, as far from zero as trained."""
+"""Adapters without a weight update, made by PEFT: prompts, prefixes, gates; far from zero, as if trained."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,7 +30,8 @@ NUM_VIRTUAL = 3
 def make_prompt(folder: Path, base: Path, family: str, kind: str, *, seed: int, **settings: Any) -> Path:
     """Save a random adapter of a kind without a weight update, and a random head where there is one."""
     torch.manual_seed(seed)
-    model: Any = FAMILIES[family]().from_pretrained(base, dtype=torch.float32)
+    blank: Any = FAMILIES[family]()
+    model = blank.from_pretrained(base, dtype=torch.float32)
     model.name_or_path = str(base)
     sizes: dict[str, Any] = {"num_virtual_tokens": NUM_VIRTUAL}
     if kind == "ADAPTION_PROMPT":

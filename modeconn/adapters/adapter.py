@@ -13,6 +13,7 @@ import torch
 from modeconn.adapters.agreement import check_have_updates, check_same_base, check_same_shapes
 from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.layout import Layout
+from modeconn.adapters.initial import since_initial
 from modeconn.adapters.kinds.kind import PREFIX
 from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.reading import read_adapter_files
@@ -60,6 +61,7 @@ class Adapter:
         revision: str | None = None,
         name: str | None = None,
         allow_zero: bool = False,
+        initial: str | Path | None = None,
     ) -> "Adapter":
         """Read an adapter as PEFT saves it; every tensor of the file is used, or the load fails.
 
@@ -68,19 +70,23 @@ class Adapter:
             revision: Branch, tag or commit on the hub.
             name: How tables call the point; the folder's last part by default.
             allow_zero: Accept an adapter that changes nothing, such as one saved before training.
+            initial: The same adapter as it was before training, a folder or hub id: for initialisations that take part
+                of the base away (CorDA, LoRA-GA, PiSSA by iteration) and were not recorded beside the adapter. The
+                point is then plain LoRA of twice the rank.
 
         Raises:
             AdapterError: If a file is missing or broken, a tensor is left over, empty or not finite, or the
                 update is zero everywhere.
         """
-        files = read_adapter_files(source, revision=revision)
+        found = read_adapter_files(source, revision=revision)
+        files = since_initial(found, initial)
         config = AdapterConfig.parse(files.config, f"the adapter in {files.folder}")
         adapter = cls.from_tensors(
             files.tensors,
             config,
             name=name or Path(source).name or str(source),
             provenance=files.provenance,
-            source=files.folder,
+            source=files.folder if files is found else None,
         )
         if not allow_zero and adapter.is_zero:
             raise AdapterError(
@@ -319,4 +325,5 @@ def combine(
 
 def _copy_name(parameter: str) -> str:
     """PEFT's name of a base weight that is saved beside the adapter."""
-    return f"{PREFIX}{parameter.removesuffix('.weight')}.base_layer.weight"
+    module, _, leaf = parameter.rpartition(".")
+    return f"{PREFIX}{module}.base_layer.{leaf}"

@@ -55,7 +55,8 @@ def check_same_shapes(points: "Sequence[Adapter]") -> None:
                 f"{first.name} and {other.name} cannot be combined",
                 expected="the same shape of every parameter, and the same saved modules",
                 got=listed(differences),
-                remedy="train the adapters on one base with one head over the union of the labels",
+                remedy="train the adapters on one base with one head over the union of the labels, or say whose head"
+                ' counts: heads="shared", "own" or "skip" (--heads)',
             )
         _check_same_classes(first, other)
 
@@ -74,5 +75,6 @@ def _check_same_classes(first: "Adapter", other: "Adapter") -> None:
             f"the heads of {first.name} and {other.name} have different classes",
             expected="the same classes in the same order",
             got=f"{first.provenance['labels']} and {other.provenance['labels']}",
-            remedy="train them in one run, which makes one head over the union of the labels",
+            remedy="train them in one run, which makes one head over the union of the labels, or say whose head counts:"
+            ' heads="shared", "own" or "skip" (--heads)',
         )

@@ -57,6 +57,21 @@ class Part(ABC):
         return False
 
     @property
+    def moves_ties(self) -> bool:
+        """Whether parameters that the base ties to this one move with it."""
+        return self.replaces
+
+    @property
+    def rounds(self) -> bool:
+        """Whether PEFT too puts the changed parameter, rounded to the base's dtype, in the base's place."""
+        return self.replaces
+
+    @property
+    def makes_parameter(self) -> bool:
+        """Whether the parameter counts as 0 in a module that could have it and has not: a bias that is added."""
+        return False
+
+    @property
     def is_zero(self) -> bool:
         """Whether the part is known to change nothing."""
         return False

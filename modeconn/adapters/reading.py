@@ -23,7 +23,8 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
 PROVENANCE_FILE = "modeconn.json"
-_ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE)
+INITIAL_FILE = "modeconn_initial.safetensors"
+_ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE, INITIAL_FILE)
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # not ../name, which is a path
 
 
@@ -66,6 +67,25 @@ def read_adapter_files(source: str | Path, *, revision: str | None = None) -> Ad
     prunes = str(config.get("peft_type")).upper() == "ADALORA" and bool(config.get("rank_pattern"))
     _check_values(tensors, folder, may_be_empty=prunes)
     return AdapterFiles(folder, config, tensors, provenance)
+
+
+def read_initial_factors(folder: Path) -> dict[str, torch.Tensor]:
+    """The factors that an adapter began with, where modeconn's trainer left them beside it; none where it did not.
+
+    Raises:
+        AdapterError: If the file is broken, or holds anything but finite numbers.
+    """
+    file = folder / INITIAL_FILE
+    if not file.exists():
+        return {}
+    try:
+        raw = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(folder, error) from error
+    _check_kinds(raw, folder)
+    tensors = {name: value.detach().to(torch.float32, copy=True) for name, value in raw.items()}
+    _check_values(tensors, folder)
+    return tensors
 
 
 def _read_full_model(folder: Path) -> AdapterFiles:

@@ -11,13 +11,13 @@ def with_ties(point: Adapter, groups: Iterable[Sequence[str]]) -> Adapter:
     """The point with a full fine-tune's change of a tied parameter under all its names.
 
     A checkpoint holds one tensor for an embedding and the head that is tied to it. Adapters keep the two apart, as
-    PEFT does: what they do to one is none of the other's.
+    PEFT does: what they do to one is none of the other's. Trained tokens move both, in PEFT too.
 
     Args:
         point: The point.
         groups: The names of each parameter that has several.
     """
-    if not point.replaces:
+    if not any(part.moves_ties for update in point.updates.values() for part in update.parts):
         return point
     updates = dict(point.updates)
     for group in groups:
@@ -32,10 +32,10 @@ def with_ties(point: Adapter, groups: Iterable[Sequence[str]]) -> Adapter:
 
 
 def _replaced(update: Update | None) -> Update | None:
-    """What of an update is a full fine-tune's, if anything; the same object if all is."""
+    """What of an update moves tied parameters, if anything; the same object if all does."""
     if update is None:
         return None
-    pairs = [(c, part) for c, part in zip(update.coefficients, update.parts, strict=True) if part.replaces]
+    pairs = [(c, part) for c, part in zip(update.coefficients, update.parts, strict=True) if part.moves_ties]
     if len(pairs) == len(update.parts):
         return update
     return Update(tuple(c for c, _ in pairs), tuple(part for _, part in pairs)) if pairs else None

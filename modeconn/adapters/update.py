@@ -85,7 +85,7 @@ class Update:
         """
         if self.low_rank:
             return sum(part.down.shape[0] for part in self.low_rank)
-        return max(min(self.shape), 0) if len(self.shape) > 1 else 1
+        return max(min(self.shape[-2:]), 0) if len(self.shape) > 1 else 1
 
     @property
     def lookup(self) -> bool:
@@ -144,8 +144,8 @@ class Update:
         total = None
         for weight, part in zip(self.coefficients, self.parts, strict=True):
             turned = transposed and not part.stored
-            delta = part.delta(base.T if turned and base is not None else base)
-            delta = delta.T if turned else delta
+            delta = part.delta(base.mT if turned and base is not None else base)
+            delta = delta.mT if turned else delta
             total = weight * delta if total is None else total.add_(delta, alpha=weight)
         assert total is not None  # an update has a part
         return total
@@ -178,7 +178,7 @@ class Update:
         """The same change in parts that no longer need the base's parameter, given as the model stores it."""
         if not self.needs_base:
             return self
-        parts = tuple(part.on(base.T if transposed and not part.stored else base) for part in self.parts)
+        parts = tuple(part.on(base.mT if transposed and not part.stored else base) for part in self.parts)
         return Update(self.coefficients, parts)
 
     def inner(self, other: "Update") -> float:
@@ -192,7 +192,7 @@ class Update:
         if not (self.low_rank and other.low_rank):
             first, second = self._double(), other._double()
             if first.shape != second.shape:  # one in storage order, `[in, out]`, of a matrix
-                second = second.T
+                second = second.mT
             return float((first * second).sum())
         # Scaled in float64 as well: two near points cancel, and what float32 rounds away is then all that is left.
         up, down = self.factors(dtype=torch.float64)

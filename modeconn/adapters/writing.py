@@ -9,12 +9,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from modeconn.adapters.reading import CONFIG_FILE, PICKLE_FILE, PROVENANCE_FILE, WEIGHTS_FILE
+from modeconn.adapters.reading import CONFIG_FILE, INITIAL_FILE, PICKLE_FILE, PROVENANCE_FILE, WEIGHTS_FILE
 from modeconn.atomic import replacing
 from modeconn.errors import AdapterError
 
 # What an adapter folder may hold to be replaced: a training folder with checkpoints in it is not one.
-_OWN_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE, "README.md"})
+_OWN_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE, INITIAL_FILE, "README.md"})
 
 
 def write_adapter(
@@ -22,6 +22,8 @@ def write_adapter(
     tensors: Mapping[str, torch.Tensor],
     config: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    *,
+    initial: Mapping[str, torch.Tensor] | None = None,
 ) -> Path:
     """Write an adapter folder; it appears by rename, so that nothing half-written stays.
 
@@ -30,6 +32,7 @@ def write_adapter(
         tensors: PEFT's names -> tensors.
         config: The content of adapter_config.json.
         provenance: What modeconn notes beside it; nothing is written if empty.
+        initial: The factors before training, where they were taken out of the base (see `initial_factors`).
 
     Raises:
         AdapterError: If the folder holds something else, or cannot be written.
@@ -44,11 +47,9 @@ def write_adapter(
     try:
         with replacing(folder, scratch=folder.parent) as new:
             new.mkdir()
-            save_file(
-                {name: value.contiguous().clone() for name, value in tensors.items()},
-                new / WEIGHTS_FILE,
-                metadata={"format": "pt"},
-            )
+            _write_tensors(new / WEIGHTS_FILE, tensors)
+            if initial:
+                _write_tensors(new / INITIAL_FILE, initial)
             _write_json(new / CONFIG_FILE, config)
             if provenance:
                 _write_json(new / PROVENANCE_FILE, provenance)
@@ -65,6 +66,11 @@ def write_adapter(
 def _is_replaceable(folder: Path) -> bool:
     """Whether a folder is empty or an adapter's and nothing else's."""
     return folder.is_dir() and {path.name for path in folder.iterdir()} <= _OWN_FILES
+
+
+def _write_tensors(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """A safetensors file as PEFT writes them."""
+    save_file({name: value.contiguous().clone() for name, value in tensors.items()}, file, metadata={"format": "pt"})
 
 
 def _write_json(file: Path, value: Mapping[str, Any]) -> None:

@@ -204,11 +204,8 @@ def _evaluate(
 
 def _encoding_in_full(settings: Settings, model: "AdapterModel") -> dict[str, Any]:
     """How examples become tokens, with the length that the model sets where none was given."""
-    from modeconn.models.loading import longest_input
-
     encoding = settings.encoding()
-    longest = longest_input(model.module, model.tokenizer)
-    return {**vars(encoding), "max_length": min(encoding.max_length or longest, longest)}
+    return {**vars(encoding), "max_length": min(encoding.max_length or model.longest, model.longest)}
 
 
 def _show_plan(

@@ -11,6 +11,7 @@ from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import check_positions
 from modeconn.evaluation.gate import check_ends, check_finite, check_repeatable
 from modeconn.evaluation.keys import point_keys
+from modeconn.evaluation.own_heads import by_head, joined
 from modeconn.evaluation.profile import Profile
 from modeconn.models.point_model import Encoded, PointModel
 from modeconn.paths.path import Path
@@ -81,12 +82,19 @@ def evaluate_path(
     """
     positions = check_positions(t) if t is not None else grid(num_points)
     check_tasks(tasks)
+    if path.heads == "own":
+        parts = by_head(path, model, tasks)
+        options: dict[str, Any] = {"t": positions, "split": split, "settings": settings, "check": check}
+        options |= {"store": store, "progress": progress}
+        return joined([evaluate_path(one.path, one.model, one.tasks, **options) for one in parts], parts)
     for point in path.points:
         model.check(point)
     path = path.on(model)
     encoded = [model.encode(task, split, settings) for task in tasks]
     checks: dict[str, Any] = {"repeatable_within": check_repeatable(model, path.start, encoded)}
     checks["truncated_examples"] = {one.task: one.num_truncated for one in encoded}
+    if path.heads:
+        checks["heads"] = path.heads
     if check:
         checks["ends_agree_with_peft_within"] = check_ends(model, [path.start, path.end], encoded)
     keys = point_keys(path, model, encoded, positions.tolist()) if store else [""] * len(positions)
@@ -144,9 +152,7 @@ def check_tasks(tasks: Sequence[Task]) -> None:
         )
 
 
-def _evaluate_position(
-    path: Path, model: PointModel, encoded: Sequence[Encoded], position: float
-) -> pd.DataFrame:
+def _evaluate_position(path: Path, model: PointModel, encoded: Sequence[Encoded], position: float) -> pd.DataFrame:
     """The records of all tasks at one position."""
     frames = []
     for split, sums in zip(encoded, model.evaluate(path(position), encoded), strict=True):

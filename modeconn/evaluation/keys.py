@@ -10,9 +10,7 @@ from modeconn.models.point_model import Encoded, PointModel
 from modeconn.paths.path import Path
 
 
-def point_keys(
-    path: Path, model: PointModel, encoded: Sequence[Encoded], positions: Sequence[float]
-) -> list[str]:
+def point_keys(path: Path, model: PointModel, encoded: Sequence[Encoded], positions: Sequence[float]) -> list[str]:
     """One key a position; two are equal only if the records of both points are.
 
     A path's or a task's name says little: two folders may be called `checkpoint-100`.
@@ -27,7 +25,9 @@ def point_keys(
         T texts of 64 hexadecimal digits.
     """
     shared = hashlib.sha256()
-    shared.update(repr((type(path).__name__, path.name, path.space, [point.fingerprint for point in path.points])).encode())
+    shared.update(
+        repr((type(path).__name__, path.name, path.space, [point.fingerprint for point in path.points])).encode()
+    )
     shared.update(repr((model.fingerprint, str(model.dtype), model.device.type)).encode())
     for split in encoded:
         shared.update(repr(split.identity).encode())

@@ -1,7 +1,7 @@
 """A base model as a function of a point: points and batches in, per-example sums out."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from modeconn.errors import ModelError
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums, reduce_rows
 from modeconn.models.family import Classifier, Family, family_of, score_batch
 from modeconn.models.fingerprint import base_fingerprint
+from modeconn.models.full import check_given, check_whole, given_by_all
 from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size, labels_for_task
 from modeconn.models.loading import (
     as_device,
@@ -27,10 +28,15 @@ from modeconn.models.loading import (
     load_base,
     load_tokenizer,
     longest_input,
+    named_base,
     quiet_peft,
+    set_padding,
+    tokenizer_source,
 )
 from modeconn.models.placing import Weights, check_fits, placed
 from modeconn.models.prompted import loaded_by_peft, room_for_prompts
+from modeconn.models.reference import loaded_by_transformers
+from modeconn.models.vocabulary import fit_vocabulary
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
@@ -47,6 +53,7 @@ class AdapterModel:
         base_name: The folder or hub id it was loaded from.
         fingerprint: The hash of the base's weights.
         prompt_room: Positions that are kept free for the points' prompts.
+        absent: Parameters that the base lacks and every point must bring along.
     """
 
     module: nn.Module
@@ -55,6 +62,7 @@ class AdapterModel:
     base_name: str
     fingerprint: str
     prompt_room: int = 0
+    absent: frozenset[str] = frozenset()
     _guessed: list[tuple[str, ...]] = field(default_factory=list, init=False)  # class names that a task gave
 
     @classmethod
@@ -86,7 +94,7 @@ class AdapterModel:
         device = as_device(device)
         check_same_base(adapters)
         check_same_shapes(adapters)
-        source = base if base is not None else _named_base(adapters)
+        source = base if base is not None else named_base(adapters)
         named = [adapter.config.task_type for adapter in adapters if adapter.config.task_type]
         task_type = task_type or (named[0] if named else guess_task_type(source))
         model_labels = head_labels(adapters, labels, task_type=task_type)
@@ -95,22 +103,23 @@ class AdapterModel:
             source,
             task_type=task_type,
             num_labels=head_size(adapters, task_type=task_type) or (len(model_labels) if model_labels else None),
-            saved=[name for adapter in adapters for name in adapter.saved] if adapters else None,
+            saved=given_by_all(adapters) if adapters else None,
         )
-        module = load(dtype=as_dtype(dtype))
+        module, absent = load(dtype=as_dtype(dtype))
         # Float16 has lost digits that the hash is made from.
-        hashed = load(dtype=torch.bfloat16) if as_dtype(dtype) == torch.float16 else module
+        fingerprint = base_fingerprint(load(dtype=torch.bfloat16)[0] if module.dtype == torch.float16 else module)
         if not model_labels:
             model_labels = base_labels(getattr(module.config, "id2label", None))
-        tokenizer = load_tokenizer(source)
-        _set_padding(module.config, tokenizer)
+        tokenizer = load_tokenizer(tokenizer_source(source, adapters) if fit_vocabulary(module, adapters) else source)
+        set_padding(module.config, tokenizer)
         model = cls(
             module.to(device),
             tokenizer,
             family_of(task_type, model_labels),
             str(source),
-            base_fingerprint(hashed),
+            fingerprint,
             room_for_prompts(adapters),
+            absent,
         )
         for adapter in adapters:
             model.check(adapter)
@@ -124,6 +133,9 @@ class AdapterModel:
         """
         recorded = point.provenance.get("base_fingerprint", self.fingerprint)
         check_fits(self.module, point, self.base_name)
+        check_given(point, self.absent, self.base_name)
+        if point.config.kind.name == "FULL":
+            check_whole(self.module, point, self.base_name)
         if recorded != self.fingerprint:
             raise ModelError(
                 f"{point.name} was trained on another base model than {self.base_name}",
@@ -263,20 +275,33 @@ class AdapterModel:
         """Losses of a batch at the module's present weights, with gradients, `[B]` in nats, summed over tokens."""
         return score_batch(self.family, self.module, batch)[0]
 
-    def twin(self) -> nn.Module:
-        """A second model object that shares every tensor with this one: PEFT may rebuild it, this one stays."""
-        shared: dict[int, Any] = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
+    def twin(self, *, apart: Collection[str] = ()) -> nn.Module:
+        """A second model object that shares its tensors with this one: PEFT may rebuild it, this one stays.
+
+        Args:
+            apart: Parameters that are copied instead, because PEFT is going to change them in place.
+        """
+        copied = {id(self.module.get_parameter(name)) for name in apart}
+        tensors = (*self.module.parameters(), *self.module.buffers())
+        shared: dict[int, Any] = {id(tensor): tensor for tensor in tensors if id(tensor) not in copied}
         return copy.deepcopy(self.module, shared)
 
     @contextmanager
     def reference(self, point: Adapter) -> Iterator[nn.Module]:
         """The model with a point loaded by PEFT itself, beside this one; the weights are shared.
 
-        An unchanged checkpoint is loaded from its own folder, so that nothing of this package stands between.
+        An unchanged checkpoint is loaded from its own folder, so that nothing of this package stands between. A full
+        fine-tune is loaded by transformers, as a second model.
         """
+        if point.replaces:
+            with loaded_by_transformers(self.module, self.base_name, self.family.task_type, point) as module:
+                yield module
+            return
         with TemporaryDirectory() as temporary, quiet_peft():
             folder = point.source or point.save_pretrained(Path(temporary) / "adapter")
-            with loaded_by_peft(self.twin(), folder, point) as module:
+            endings = point.config.kind.overwrites(point.config.raw)
+            apart = [name for name in point.updates if name.endswith(endings)]
+            with loaded_by_peft(self.twin(apart=apart), folder, point) as module:
                 yield module
 
     def __repr__(self) -> str:
@@ -284,23 +309,3 @@ class AdapterModel:
             f"AdapterModel({self.base_name!r}, {self.family.task_type}, dtype={self.dtype}, "
             f"device={str(self.device)!r}, fingerprint={self.fingerprint[:12]!r})"
         )
-
-
-def _named_base(adapters: Sequence[Adapter]) -> str:
-    """The base model that all adapters name."""
-    names = sorted({str(adapter.config.base_model) for adapter in adapters if adapter.config.base_model})
-    if len(names) != 1:
-        raise ModelError(
-            "the base model is not known",
-            expected="one base model, named by every adapter",
-            got=" and ".join(names) if names else "none named",
-            remedy="give it with --base-model (in Python: base=...)",
-        )
-    return names[0]
-
-
-def _set_padding(config: Any, tokenizer: Any) -> None:  # noqa: ANN401
-    """Give a config without a padding token the tokenizer's, or its end-of-sequence token: padding is masked."""
-    if getattr(config, "pad_token_id", None) is None or config.pad_token_id < 0:  # -1 stands for none in old Llamas
-        pad = tokenizer.pad_token_id
-        config.pad_token_id = pad if pad is not None else tokenizer.eos_token_id or 0

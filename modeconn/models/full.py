@@ -1,7 +1,7 @@
 """What is special about full fine-tunes in a model: tied weights, and weights that the base must not add to."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -23,6 +23,27 @@ def given_by_all(adapters: Sequence[Adapter]) -> set[str]:
     saved = {name for adapter in adapters for name in adapter.saved}
     replaced = [{name for name, one in adapter.updates.items() if one.replaces} for adapter in adapters]
     return saved | set.intersection(*replaced) if replaced else saved
+
+
+def check_given(point: Adapter, absent: Collection[str], base_name: str) -> None:
+    """Raise unless a point brings along what the base lacks, such as a classification head.
+
+    Args:
+        point: The point.
+        absent: The parameters that the base lacks; they hold random values.
+        base_name: How messages call the base.
+
+    Raises:
+        ModelError: If it does not.
+    """
+    lacking = set(absent) - given_by_all([point])
+    if lacking:
+        raise ModelError(
+            f"{point.name} lacks weights that the base model {base_name} lacks as well",
+            expected=f"values for {listed(absent)}",
+            got=f"none for {listed(lacking)}; the model holds random ones there",
+            remedy='give a base that has them, or a path with heads="shared" (--heads)',
+        )
 
 
 def check_whole(model: nn.Module, point: Adapter, base_name: str) -> None:

@@ -1,7 +1,7 @@
 """Base models from folders and hub ids: the right class, an explicit dtype, no weight left to chance."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 
+from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model
 from modeconn.adapters.skeleton import AUTO_CLASSES, task_type_of
 from modeconn.errors import ModelError, listed
@@ -113,6 +114,39 @@ def load_base(
             remedy="give the model that the adapters were trained on",
         )
     return LoadedBase(model.eval().requires_grad_(False), frozenset(absent))
+
+
+def named_base(adapters: Sequence[Adapter]) -> str:
+    """The base model that all adapters name; of full fine-tunes that name none, the first.
+
+    Raises:
+        ModelError: If they name none, or different ones.
+    """
+    names = sorted({str(adapter.config.base_model) for adapter in adapters if adapter.config.base_model})
+    sources = [adapter.source for adapter in adapters if adapter.config.kind.name == "FULL"]
+    if not names and sources and len(sources) == len(adapters) and sources[0] is not None:
+        return str(sources[0])
+    if len(names) != 1:
+        raise ModelError(
+            "the base model is not known",
+            expected="one base model, named by every adapter",
+            got=" and ".join(names) if names else "none named",
+            remedy="give it with --base-model (in Python: base=...)",
+        )
+    return names[0]
+
+
+def tokenizer_source(base: str | Path, adapters: Sequence[Adapter]) -> str | Path:
+    """Where the tokenizer of points with a vocabulary of their own is: beside one of them, else the base's."""
+    folders = [adapter.source for adapter in adapters if adapter.source is not None]
+    return next((folder for folder in folders if (folder / "tokenizer_config.json").exists()), base)
+
+
+def set_padding(config: Any, tokenizer: Any) -> None:  # noqa: ANN401
+    """Give a config without a padding token the tokenizer's, or its end-of-sequence token: padding is masked."""
+    if getattr(config, "pad_token_id", None) is None or config.pad_token_id < 0:  # -1 stands for none in old Llamas
+        pad = tokenizer.pad_token_id
+        config.pad_token_id = pad if pad is not None else tokenizer.eos_token_id or 0
 
 
 def local_folder(source: str | Path) -> Path:

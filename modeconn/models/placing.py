@@ -1,6 +1,6 @@
 """Putting a point into a model and taking it out again, exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,12 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.ties import with_ties
 from modeconn.adapters.update import Update, agree
 from modeconn.errors import ModelError, listed
+from modeconn.models.full import tied_names
 
+_Branch = Callable[[torch.Tensor], torch.Tensor]  # what goes into a module -> what is added to its output
 _BF16_ROUNDING = 2.0**-8  # relative; twice the largest, as both sides may have been rounded
 _FLOAT16_ROUNDING = 2.0**-24  # absolute, of numbers near 0
 
@@ -47,31 +50,41 @@ def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
 
     Float32 and float64 weights are replaced by `W_0 + dW`, made from the base's own tensor each time (merging and
     unmerging would drift). Narrower ones (bf16, 8 and 4 bit) would round most of a small update away: there the
-    update runs beside the module as `y + dW x` in float32. Parameters that no such branch can serve (norms, biases,
-    experts) and those of full fine-tunes are rounded to the model's dtype, as in a merged checkpoint. A parameter is
-    replaced in the module that the point names and nowhere else, so that tied weights stay apart as they do in PEFT.
+    update runs beside the module as `y + dW x` in float32. Parameters that no such branch can serve (norms, trained
+    biases, experts) and those of full fine-tunes are rounded to the model's dtype, as in a merged checkpoint. A parameter is
+    replaced in the module that the point names and nowhere else, so that tied weights stay apart as they do in PEFT;
+    those of full fine-tunes move together.
 
     Args:
         model: The base model; its parameters' objects are the same before and after.
         point: The point; it must fit (see `check_fits`).
     """
-    point = point.within(Weights(model))
+    point = with_ties(point.within(Weights(model)), tied_names(model))
+    made: dict[tuple[int, int], torch.Tensor] = {}  # tied names share what takes the weight's place
+    branches: dict[nn.Module, list[_Branch]] = {}
     with ExitStack() as undo:
         for name, value in point.saved.items():
             _replace(model, name, value, undo)
         for name, update in point.updates.items():
             module, leaf = _owner(model, name)
-            weight = getattr(module, leaf)
+            weight = _present(module, leaf, update)
             if weight.dtype in (torch.float32, torch.float64) or not _takes_branch(module, leaf, update):
-                _replace(model, name, folded(weight, update, transposed=is_transposed(module, leaf)), undo)
+                key = id(weight), id(update)
+                if key not in made:
+                    made[key] = folded(weight, update, transposed=is_transposed(module, leaf))
+                _replace(model, name, made[key], undo)
             else:
-                undo.callback(module.register_forward_hook(_side_branch(module, weight, update)).remove)
+                branches.setdefault(module, []).append(_side_branch(module, weight, update))
+        for module, beside in branches.items():
+            undo.callback(module.register_forward_hook(_adding(beside)).remove)
         yield
 
 
 def folded(weight: torch.Tensor, update: Update, *, transposed: bool) -> torch.Tensor:
     """`W_0 + dW` in the weight's dtype, computed in float32 at least, as the model stores the parameter."""
     weight = weight.detach()
+    if update.replaces:
+        return update.replacement(weight)
     if weight.dtype not in (torch.float32, torch.float64):
         return (weight.float() + update.dense(weight.float(), transposed=transposed)).to(weight.dtype)
     if not update.low_rank:
@@ -83,8 +96,11 @@ def folded(weight: torch.Tensor, update: Update, *, transposed: bool) -> torch.T
 
 
 def is_transposed(module: nn.Module, leaf: str) -> bool:
-    """Whether a module stores its matrix as `[in, out]`."""
-    return isinstance(module, Conv1D) and leaf == "weight"
+    """Whether a module stores its matrix as `[in, out]`, or those of its experts as `[E, in, out]`."""
+    if isinstance(module, Conv1D):
+        return leaf == "weight"
+    weight = module._parameters.get(leaf)
+    return weight is not None and weight.ndim == 3 and bool(getattr(module, "is_transposed", False))
 
 
 def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
@@ -97,7 +113,8 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
     point = point.within(Weights(model))
     wanted = {name: _shape_in(model, name, update) for name, update in point.updates.items()}
     wanted |= {name: tuple(value.shape) for name, value in point.saved.items()}
-    missing = sorted(wanted.keys() - parameters.keys())
+    made = {name for name, update in point.updates.items() if name not in parameters and _can_make(model, name, update)}
+    missing = sorted(wanted.keys() - parameters.keys() - made)
     if missing:
         raise ModelError(
             f"{point.name} does not fit the base model {base_name}",
@@ -108,7 +125,7 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
     different = [
         f"{name} {list(shape)} for {list(parameters[name].shape)}"
         for name, shape in wanted.items()
-        if not agree(shape, tuple(parameters[name].shape))
+        if name not in made and not agree(shape, tuple(parameters[name].shape))
     ]
     if different:
         raise ModelError(
@@ -152,16 +169,18 @@ def _replace(model: nn.Module, name: str, value: torch.Tensor, undo: ExitStack) 
     """Put a tensor in the place of one module's parameter, and the parameter's object back on leaving."""
     module, leaf = _owner(model, name)
     original = module._parameters[leaf]
-    assert original is not None  # check_fits has found it
-    new = nn.Parameter(value.detach().to(original.device, original.dtype), requires_grad=False)
+    like = value if original is None else original
+    new = nn.Parameter(value.detach().to(like.device, like.dtype), requires_grad=False)
     undo.callback(module._parameters.__setitem__, leaf, original)
     module._parameters[leaf] = new
 
 
 def _takes_branch(module: nn.Module, leaf: str, update: Update) -> bool:
     """Whether an update can run beside its module, and should: what replaces a weight is exact when rounded once."""
+    if leaf == "bias":
+        return any(part.makes_parameter for part in update.parts) and isinstance(module, nn.Linear | Conv1D)
     branches = isinstance(module, nn.Linear | nn.Embedding | Conv1D) and leaf == "weight"
-    return branches and not all(part.replaces for part in update.parts)
+    return branches and not all(part.rounds for part in update.parts)
 
 
 def _shape_in(model: nn.Module, name: str, update: Update) -> tuple[int, ...]:
@@ -170,25 +189,55 @@ def _shape_in(model: nn.Module, name: str, update: Update) -> tuple[int, ...]:
         module, leaf = _owner(model, name)
     except AttributeError:
         return update.shape
-    return update.shape[::-1] if is_transposed(module, leaf) and not update.stored else update.shape
+    turned = is_transposed(module, leaf) and not update.stored
+    return (*update.shape[:-2], update.shape[-1], update.shape[-2]) if turned else update.shape
 
 
-def _side_branch(module: nn.Module, weight: torch.Tensor, update: Update) -> Any:  # noqa: ANN401
-    """A forward hook that adds `dW x`, computed in float32; the sum is rounded once, as in PEFT."""
+def _present(module: nn.Module, leaf: str, update: Update) -> torch.Tensor:
+    """A module's parameter; zeros where it has none and the update makes one."""
+    weight = module._parameters[leaf]
+    return weight if weight is not None else next(module.parameters()).new_zeros(update.shape)
+
+
+def _can_make(model: nn.Module, name: str, update: Update) -> bool:
+    """Whether an update may make a parameter that the model's module lacks: the bias of a linear layer."""
+    try:
+        module, leaf = _owner(model, name)
+    except AttributeError:
+        return False
+    added = leaf == "bias" and all(part.makes_parameter for part in update.parts)
+    return added and isinstance(module, nn.Linear) and update.shape == (module.out_features,)
+
+
+def _side_branch(module: nn.Module, weight: torch.Tensor, update: Update) -> _Branch:
+    """What an update adds to a module's output, `dW x` in float32, or the bias itself."""
+    if weight.ndim == 1:
+        bias = update.dense(weight.detach().float())
+        return lambda read: bias
     if update.low_rank:
         up, down = (factor.to(weight.device) for factor in update.factors())  # [rows, R], [R, columns]
     else:
         change = update.dense(weight.detach().float(), transposed=is_transposed(module, "weight"))
         up, down = (change.T if isinstance(module, Conv1D) else change), None
 
-    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    def branch(read: torch.Tensor) -> torch.Tensor:
         if isinstance(module, nn.Embedding):
-            branch = functional.embedding(inputs[0], up)
-            branch = branch if down is None else branch @ down
-            branch = branch * getattr(module, "embed_scale", 1.0)  # Gemma's tables scale what they look up
-        else:
-            read = inputs[0].float()
-            branch = functional.linear(read if down is None else functional.linear(read, down), up)
-        return (output + branch).to(output.dtype)  # bf16 + float32 is float32
+            found = functional.embedding(read, up)
+            found = found if down is None else found @ down
+            return found * getattr(module, "embed_scale", 1.0)  # Gemma's tables scale what they look up
+        read = read.float()
+        return functional.linear(read if down is None else functional.linear(read, down), up)
+
+    return branch
+
+
+def _adding(branches: Sequence[_Branch]) -> Any:  # noqa: ANN401
+    """A forward hook that adds branches; the sum is rounded once, as in PEFT."""
+
+    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
+        total = output
+        for branch in branches:
+            total = total + branch(inputs[0])  # bf16 + float32 is float32
+        return total.to(output.dtype)
 
     return hook

@@ -58,7 +58,7 @@ class Prompted(nn.Module):
             `logits`: `[B, C]` of a classifier, `[B, A, C]` of an encoder-decoder, else `[B, logits_to_keep, C]`, in
             which positions before a row's beginning are 0.
         """
-        options = {} if use_cache is None else {"use_cache": use_cache}
+        options: dict[str, Any] = {} if use_cache is None else {"use_cache": use_cache}
         width = logits_to_keep or input_ids.shape[1]
         if self._keeps:
             options["logits_to_keep"] = logits_to_keep
@@ -96,12 +96,13 @@ def loaded_by_peft(model: nn.Module, folder: Path, point: Adapter) -> Iterator[n
     from peft import PeftModel
 
     if point.config.kind.has_update:
-        yield PeftModel.from_pretrained(model, str(folder)).base_model.model.eval()  # type: ignore[union-attr]
+        whole: Any = PeftModel.from_pretrained(model, str(folder))
+        yield whole.base_model.model.eval()
         return
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Found missing adapter keys")  # said below, as an error
-            peft_model = PeftModel.from_pretrained(model, str(folder))
+            peft_model: Any = PeftModel.from_pretrained(model, str(folder))
     except (RuntimeError, ValueError, KeyError) as error:  # other sizes than the model's, or an unfit architecture
         raise _unfit(point, _told(error)) from error
     _check_loaded(peft_model, point)
@@ -133,10 +134,19 @@ def _check_loaded(peft_model: Any, point: Adapter) -> None:  # noqa: ANN401
     }
     if different:
         raise _unfit(point, f"missing, left over or other than in the file: {listed(different)}")
-    layers, config = point.config.raw.get("num_layers"), peft_model.config
-    own = {getattr(config, key, None) for key in ("num_hidden_layers", "num_decoder_layers", "decoder_layers")}
-    if point.config.kind.name == "PREFIX_TUNING" and layers not in {None, *own}:  # PEFT would leave some out
-        raise _unfit(point, f"a prefix of {layers} layers for {config.num_hidden_layers}")
+    if point.config.kind.name == "PREFIX_TUNING":
+        _check_prefix(peft_model, point)
+
+
+def _check_prefix(peft_model: Any, point: Adapter) -> None:  # noqa: ANN401
+    """Raise if PEFT would cut a prefix otherwise than in training, or would leave out layers."""
+    raw, model, settings = point.config.raw, peft_model.config, peft_model.active_peft_config
+    layers = {getattr(model, key, None) for key in ("num_hidden_layers", "num_decoder_layers", "decoder_layers")}
+    if raw.get("num_layers") not in {None, *layers}:
+        raise _unfit(point, f"a prefix of {raw['num_layers']} layers for {model.num_hidden_layers}")
+    recut = [key for key in ("token_dim", "num_attention_heads") if raw.get(key) not in (None, getattr(settings, key))]
+    if recut:  # PEFT takes these from the model
+        raise _unfit(point, ", ".join(f"{key} of {getattr(settings, key)} instead of {raw[key]}" for key in recut))
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 import torch
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.heads import Heads
 from modeconn.paths.path import Path, Space
 
 
@@ -18,10 +19,19 @@ class LinearPath(Path):
         end: The point at t = 1.
         space: "weights" or "factors".
         name: How tables call the path; "start -> end" by default.
+        heads: Whose head counts, "shared", "own" or "skip"; None where heads are coordinates of the path.
     """
 
-    def __init__(self, start: Adapter, end: Adapter, *, space: Space = "weights", name: str | None = None) -> None:
-        super().__init__([start, end], space=space, name=name)
+    def __init__(
+        self,
+        start: Adapter,
+        end: Adapter,
+        *,
+        space: Space = "weights",
+        name: str | None = None,
+        heads: Heads | None = None,
+    ) -> None:
+        super().__init__([start, end], space=space, name=name, heads=heads)
 
     def coefficients(self, t: torch.Tensor) -> torch.Tensor:
         """`[1 - t, t]` for every position, `[T] -> [T, 2]`."""

@@ -11,6 +11,7 @@ import torch
 from modeconn.adapters.adapter import Adapter, combine
 from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.adapters.gauge import aligned
+from modeconn.adapters.heads import Heads, under_policy
 from modeconn.adapters.update import BaseWeights
 from modeconn.errors import PathError, listed
 from modeconn.paths.gram import gram_matrix
@@ -27,12 +28,23 @@ class Path(ABC):
             "factors" combines the adapters' own tensors, as naive averaging and EMA do; "aligned-factors" does so
             after it has turned every point into the gauge of the first.
         name: How tables call the path.
+        heads: Whose classification head counts: None where heads are coordinates of the path, for which all points need
+            one of the same shape; "shared" for the start's all along; "skip" for the base's; "own" for that of the end
+            that knows a task's labels, so that an evaluation takes the path once for each head.
 
     Raises:
         PathError: If the space is unknown, or the points cannot be combined in it.
+        AdapterError: If the policy for heads is unknown, or the points differ in shape.
     """
 
-    def __init__(self, points: Sequence[Adapter], *, space: Space = "weights", name: str | None = None) -> None:
+    def __init__(
+        self,
+        points: Sequence[Adapter],
+        *,
+        space: Space = "weights",
+        name: str | None = None,
+        heads: Heads | None = None,
+    ) -> None:
         if space not in get_args(Space):
             raise PathError(
                 f"unknown space {space!r}",
@@ -40,7 +52,8 @@ class Path(ABC):
                 got=repr(space),
                 remedy='use space="weights" unless you study naive averaging of factors',
             )
-        self.points = tuple(points)
+        self.points, self.heads = under_policy(points, heads), heads
+        self.head_of_end = points[-1]  # for heads="own"
         self.space: Space = space
         self.name = name or f"{self.points[0].name} -> {self.points[-1].name}"
         self.base: BaseWeights | None = None
@@ -59,7 +72,7 @@ class Path(ABC):
         Args:
             base: Where the base's weights are, such as an `AdapterModel`; needed where `dW` is a function of them.
         """
-        bound = self.with_points(self.points)
+        bound = self.with_points([point.within(base) for point in self.points])
         bound.base = base
         return bound
 

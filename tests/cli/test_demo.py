@@ -11,8 +11,8 @@ import modeconn as mc
 from modeconn.cli.main import main
 from modeconn.runs import read_csv, read_record
 
-SMALL = ["--tasks", "arithmetic", "science", "--num-train-epochs", "1", "--num-points", "2"]
-FIRST, SECOND = "after-1-arithmetic", "after-2-science"
+SMALL = ["--tasks", "tone", "arithmetic", "--num-train-epochs", "1", "--num-points", "2"]
+FIRST, SECOND = "after-1-tone", "after-2-arithmetic"
 TABLES = {"run.json", "profile.csv", "examples.parquet", "barriers.csv"}
 FIGURES = {
     f"{name}.{ending}"
@@ -89,10 +89,10 @@ def test_the_demo_leaves_tables_and_figures(demo: Demo) -> None:
 
 @pytest.mark.slow
 def test_the_first_task_is_learnt_and_then_forgotten(demo: Demo) -> None:
-    scores = read_csv(demo.folder / "train" / "scores.csv").query("metric == 'loss' and task == 'arithmetic'")
+    scores = read_csv(demo.folder / "train" / "scores.csv").query("metric == 'loss' and task == 'tone'")
     before, learnt, forgotten = scores.set_index("after_task")["score"].loc[[0, 1, 2]]
     assert learnt < before
-    assert forgotten > 1.1 * learnt
+    assert forgotten > 1.2 * learnt
     assert all(f"{loss:.4f}" in demo.resumed.out for loss in (before, learnt, forgotten))
 
 
@@ -101,7 +101,7 @@ def test_the_ends_of_the_line_are_the_checkpoints(demo: Demo) -> None:
     scores = read_csv(demo.folder / "train" / "scores.csv").query("metric == 'loss'")
     matrix = scores.set_index(["task", "after_task"])["score"]
     profile = read_csv(demo.folder / "lines" / "profile.csv").set_index(["task", "t"])["loss"]
-    for task in ("arithmetic", "science"):
+    for task in ("tone", "arithmetic"):
         assert profile[task, 0.0] == pytest.approx(matrix[task, 1], rel=1e-5)
         assert profile[task, 1.0] == pytest.approx(matrix[task, 2], rel=1e-5)
 

@@ -77,6 +77,11 @@ class Fused(Part):
         return self.up.ndim == 2
 
     @property
+    def rounds(self) -> bool:
+        """True: a parameter without a module has no place for a branch."""
+        return True
+
+    @property
     def is_zero(self) -> bool:
         """Whether one of the factors is zero."""
         return not (self.up.any() and self.down.any())
@@ -107,7 +112,6 @@ def fused_parameters(modules: Sequence[str], config: "AdapterConfig") -> dict[st
         pairs = sorted((name for name in modules if name.replace(WRAPPED, "") == holder), key=len, reverse=True)
         if not names:
             continue
-        ordered = sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else 0)
         if len(names) != len(pairs) or (len(names) > 1 and not names <= set(ORDER)):
             raise AdapterError(
                 f"the factors of {holder} in {config.origin} cannot be given to its parameters",
@@ -116,7 +120,7 @@ def fused_parameters(modules: Sequence[str], config: "AdapterConfig") -> dict[st
                 got=f"{len(pairs)} pairs",
                 remedy="use the adapter_config.json that was saved with these weights, or merge the adapter",
             )
-        found |= {pair: f"{holder}.{name}" for pair, name in zip(pairs, ordered, strict=True)}
+        found |= {pair: f"{holder}.{name}" for pair, name in zip(pairs, _ordered(names), strict=True)}
     return found
 
 
@@ -128,10 +132,17 @@ def _is_in(target: str, holder: str) -> bool:
 
 def wrapped(parameters: Iterable[str]) -> dict[str, str]:
     """Parameter -> the name of its pair in a file, the inverse of `fused_parameters`."""
-    found = {}
-    for holder in {name.rpartition(".")[0] for name in parameters}:
-        names = [name.rpartition(".")[2] for name in parameters if name.rpartition(".")[0] == holder]
-        ordered = sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else 0)
-        for depth, name in enumerate(reversed(ordered)):
-            found[f"{holder}.{name}"] = holder + WRAPPED * depth
-    return found
+    by_holder: dict[str, list[str]] = {}
+    for parameter in parameters:
+        by_holder.setdefault(parameter.rpartition(".")[0], []).append(parameter)
+    return {
+        parameter: holder + WRAPPED * depth
+        for holder, found in by_holder.items()
+        for depth, parameter in enumerate(reversed(_ordered(found)))
+    }
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    """Parameters of one module from the innermost to the outermost."""
+    places = {name: number for number, name in enumerate(ORDER)}
+    return sorted(names, key=lambda name: places.get(name.rpartition(".")[2], 0))

@@ -65,6 +65,8 @@ class Kind:
             combined in factors space only where it is equal.
         has_update: Whether there is a `dW`; without one, points can be combined in factors space only.
         is_zero: Whether the tensors of a kind without a `dW` change nothing.
+        overwrites: Settings -> endings of the names of parameters of the base that PEFT changes in place when it loads
+            such an adapter: what is loaded for comparison must not share them.
         remedy: What to do about settings that are refused.
     """
 
@@ -77,7 +79,13 @@ class Kind:
     scalings: Callable[["AdapterConfig", Sequence[str]], Mapping[str, object]] = lambda config, modules: {}  # noqa: ARG005
     has_update: bool = True
     is_zero: Callable[[Tensors], bool] = lambda tensors: False  # noqa: ARG005
+    overwrites: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda raw: trained_biases(raw)
     remedy: str = "merge the adapter into its base, and give the full model instead"
+
+
+def trained_biases(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ending of the biases of the base that were trained beside an adapter, where they were."""
+    return (".bias",) if raw.get("bias", "none") not in ("none", None) else ()
 
 
 class Unread:

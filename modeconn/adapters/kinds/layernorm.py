@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from modeconn.adapters.kinds.full import Replacement
 from modeconn.adapters.kinds.kind import PREFIX, Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.per_module import finished
-from modeconn.adapters.stored import LoadedTensor
+from modeconn.adapters.kinds.replaced import Replaced
 from modeconn.adapters.update import Update
 
 if TYPE_CHECKING:
@@ -22,10 +21,7 @@ def read_layernorm(tensors: Tensors, config: "AdapterConfig") -> Parts:
     """
     unread = Unread(tensors, config)
     names = sorted(name for name in tensors if name.startswith(PREFIX) and _MARK in name)
-    updates = {
-        name.removeprefix(PREFIX).replace(_MARK, "."): Update.of(Replacement(LoadedTensor.of(name, tensors[name])))
-        for name in names
-    }
+    updates = {name.removeprefix(PREFIX).replace(_MARK, "."): Update.of(Replaced(tensors[name])) for name in names}
     for name in names:
         del unread.rest[name]
     return finished(unread, updates, "ln_tuning_layers")

@@ -1,140 +1,152 @@
-"""LoRA: tensors as PEFT names them to weight updates, and back."""
+"""LoRA: tensors as PEFT names them to weight updates."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING
 
 import torch
 
-from modeconn.adapters.kinds.kind import PREFIX, Kind, Parts, Tensors, Unread
-from modeconn.adapters.kinds.values import is_flag, is_number, is_pattern, is_rank
-from modeconn.adapters.update import LowRank, Update
-from modeconn.errors import AdapterError
+from modeconn.adapters.kinds.biases import drop_head_copies, take_biases, take_tokens
+from modeconn.adapters.kinds.convolution import Convolution
+from modeconn.adapters.kinds.dora import Dora
+from modeconn.adapters.kinds.fused import Fused, fused_parameters
+from modeconn.adapters.kinds.initial import SinceStart, check_start, start_of
+from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.lora_files import combined_config, lora_tensors
+from modeconn.adapters.kinds.lora_settings import FITS, KNOWN, factor_settings, overwritten, refused
+from modeconn.adapters.kinds.per_module import misfit
+from modeconn.adapters.kinds.replaced import AddedBias
+from modeconn.adapters.part import LowRank, Part
+from modeconn.adapters.update import Update
 
 if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
 
-_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
-_TABLE_DOWN, _TABLE_UP = ".lora_embedding_A", ".lora_embedding_B"
-_BASE_COPY = ".base_layer.weight"
+__all__ = ["LORA", "combined_config", "lora_tensors", "plain_names", "read_lora"]
 
-# Initialisations that leave the base weight alone; all others (PiSSA, OLoRA, CorDA, LoftQ, ...) replace it.
-_PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
+_DOWN, _UP, _BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
+_TABLE_DOWN, _TABLE_UP = ".lora_embedding_A", ".lora_embedding_B"
+_LENGTHS = ".lora_magnitude_vector"
+_VELORA = ".lora_velora_embed"  # compresses what the backward pass keeps; the function is that of plain LoRA
+_BASE_COPIES = (".base_layer.weight", ".base_layer.bias")
+# State dicts that were saved by hand keep the name that PEFT gives to the only adapter of a model.
+_NAMED = re.compile(r"\.(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector)\.default(?=\.|$)")
+
+
+def plain_names(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Tensors under the names that PEFT's save_pretrained writes; of two with one such name both keep their own."""
+    found = {}
+    for name, value in tensors.items():
+        plain = _NAMED.sub(r".\1", name).replace(f"{_LENGTHS}.weight", _LENGTHS)
+        found[name if plain in found or (plain != name and plain in tensors) else plain] = value
+    return found
 
 
 def read_lora(tensors: Tensors, config: "AdapterConfig") -> Parts:
     """Sort a LoRA file's tensors; every one is used.
 
     Raises:
-        AdapterError: If a name is unknown, a factor lacks its partner, or a rank is not that of the config.
+        AdapterError: If a name is unknown, a factor lacks its partner, a rank is not that of the config, or the update
+            against the original base cannot be known.
     """
-    unread = Unread(tensors, config)
-    updates = {}
-    for down, up, lookup in ((_DOWN, _UP, False), (_TABLE_DOWN, _TABLE_UP, True)):
-        for module in unread.modules(down):
-            if unread.has(module, up):  # a lone factor is left over, and named
-                pair = unread.take(module, down), unread.take(module, up)
-                updates[f"{module}.weight"] = Update.of(_low_rank(module, *pair, config, lookup=lookup))
-    updates = dict(sorted(updates.items()))
-    copied = [module for module in unread.modules(_BASE_COPY) if f"{module}.weight" in updates]
-    base_copies = {f"{module}.weight": unread.take(module, _BASE_COPY) for module in copied}
-    return unread.finish(updates, unread.take_saved(), "pairs of lora_A and lora_B", base_copies)
-
-
-def _low_rank(module: str, down: torch.Tensor, up: torch.Tensor, config: "AdapterConfig", *, lookup: bool) -> LowRank:
-    """One module's factors, checked against each other and the config."""
-    fits = down.ndim == 2 and up.ndim == 2 and down.shape[0] == up.shape[1] == config.rank(module)
-    if not fits:
-        raise AdapterError(
-            f"the factors of {module} in {config.origin} do not fit together",
-            expected=f"A [r, in] and B [out, r] with r = {config.rank(module)} from adapter_config.json",
-            got=f"A {list(down.shape)} and B {list(up.shape)}",
-            remedy="use the adapter_config.json that was saved with these weights"
-            + ("; convolutions are not supported" if down.ndim == 4 else ""),
-        )
-    if lookup:
-        return LowRank(down.T.contiguous(), up.T.contiguous(), config.scaling(module), lookup=True)
-    return LowRank(up, down, config.scaling(module))
-
-
-def lora_tensors(updates: Mapping[str, Update], saved: Tensors, config: "AdapterConfig") -> dict[str, torch.Tensor]:
-    """The tensors of a LoRA file, one pair of factors a module, in units of the config's scaling.
-
-    Raises:
-        AdapterError: If an update has no factors.
-    """
-    tensors = {PREFIX + name: value for name, value in saved.items()}
-    for parameter, update in updates.items():
-        module = parameter.removesuffix(".weight")
-        up, down = update.factors(unit=config.scaling(module))
-        if update.lookup:
-            tensors[PREFIX + module + _TABLE_DOWN], tensors[PREFIX + module + _TABLE_UP] = up.T, down.T
+    check_start(config)
+    unread = Unread(plain_names(tensors), config)
+    updates = take_tokens(unread)
+    pairs = [module for module in unread.modules(_DOWN) if unread.has(module, _UP)]  # a lone factor is left over
+    fused = fused_parameters(pairs, config)
+    for module in pairs:
+        if module in fused:
+            updates[fused[module]] = Update.of(_fused(unread, module, fused[module]))
         else:
-            tensors[PREFIX + module + _DOWN], tensors[PREFIX + module + _UP] = down, up
-    return tensors
+            updates |= _module(unread, module)
+    for module in unread.modules(_TABLE_DOWN):
+        if unread.has(module, _TABLE_UP):
+            updates[f"{module}.weight"] = Update.of(_table(unread, module))
+    drop_head_copies(unread)
+    saved = unread.take_saved()
+    updates = dict(sorted((updates | take_biases(unread)).items()))
+    return unread.finish(updates, saved, "pairs of lora_A and lora_B", _base_copies(unread, updates))
 
 
-def combined_config(first: "AdapterConfig", updates: Mapping[str, Update]) -> dict[str, Any]:
-    """The adapter_config.json of a combination: one target a module, scaling 1 by `alpha = r`.
-
-    Args:
-        first: The config of one of the points, for the base model, task type and saved modules.
-        updates: The combined updates, by parameter name.
-    """
-    ranks = {name.removesuffix(".weight"): update.rank for name, update in updates.items()}
-    rank = max(ranks.values())
-    patterns = {module: value for module, value in sorted(ranks.items()) if value != rank}
-    keep = ("task_type", "base_model_name_or_path", "revision", "modules_to_save", "fan_in_fan_out")
+def _base_copies(unread: Unread, updates: dict[str, Update]) -> dict[str, torch.Tensor]:
+    """Use the copies of base parameters that PEFT saves beside embeddings and output layers."""
     return {
-        "peft_type": "LORA",
-        "r": rank,
-        "lora_alpha": rank,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "inference_mode": True,
-        "target_modules": sorted(ranks),
-        "rank_pattern": patterns,
-        "alpha_pattern": dict(patterns),
-        **{key: first.raw.get(key) for key in keep},
+        f"{module}.{suffix.rpartition('.')[2]}": unread.take(module, suffix)
+        for suffix in _BASE_COPIES
+        for module in unread.modules(suffix)
+        if f"{module}.weight" in updates
     }
 
 
-def _refused(raw: Mapping[str, Any]) -> list[str]:
-    """Initialisations that replace the base weight."""
-    init = raw.get("init_lora_weights")
-    return [] if init in _PLAIN_INITS else [f"init_lora_weights={init!r}"]
+def _module(unread: Unread, module: str) -> dict[str, Update]:
+    """The update of a Linear, Conv1D or convolution, and of its bias where LoRA has one."""
+    config = unread.config
+    down, up = unread.take(module, _DOWN), unread.take(module, _UP)
+    scaling = config.scaling(module)
+    _check_pair(down, up, module, config)
+    if unread.config.raw.get("velora_config") is not None and unread.has(module, _VELORA):
+        unread.take(module, _VELORA)
+    direction: Part
+    if down.ndim > 2:
+        direction = Convolution(up.flatten(1), down, scaling)
+    else:
+        start, direction = start_of(config.raw), LowRank(up, down, scaling)
+        direction = direction if start is None else SinceStart(direction, start)
+    found = {f"{module}.weight": Update.of(_with_lengths(unread, module, direction, len(up)))}
+    if config.raw.get("lora_bias"):
+        bias = unread.take(module, _BIAS)
+        if bias.shape != up.shape[:1]:
+            raise misfit(config, module, f"lora_B.bias [{len(up)}]", {"lora_B.bias": bias, "lora_B": up})
+        found[f"{module}.bias"] = Update.of(AddedBias(bias, scaling))
+    return found
+
+
+def _table(unread: Unread, module: str) -> Part:
+    """The update of an embedding table, which PEFT stores transposed."""
+    down, up = unread.take(module, _TABLE_DOWN), unread.take(module, _TABLE_UP)
+    _check_pair(down, up, module, unread.config)
+    direction = LowRank(down.T.contiguous(), up.T.contiguous(), unread.config.scaling(module), lookup=True)
+    return _with_lengths(unread, module, direction, len(up), lookup=True)
+
+
+def _fused(unread: Unread, module: str, parameter: str) -> Fused:
+    """The update of a parameter of a module, as experts have them; each expert has the config's rank."""
+    config = unread.config
+    down, up = unread.take(module, _DOWN), unread.take(module, _UP)
+    rank = config.rank(parameter)
+    if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1] or down.shape[0] % rank:
+        expected = f"lora_A [E r, in] and lora_B [out, E r] with r = {rank} for each of E experts"
+        raise misfit(config, parameter, expected, {"lora_A": down, "lora_B": up})
+    return Fused.of_file(down, up, rank, config.scaling(parameter))
+
+
+def _with_lengths(unread: Unread, module: str, direction: Part, size: int, *, lookup: bool = False) -> Part:
+    """A DoRA update, where the config says so."""
+    if not unread.config.raw.get("use_dora"):
+        return direction
+    lengths = unread.take(module, _LENGTHS)
+    if lengths.numel() != size:
+        expected = f"lora_magnitude_vector [{size}]"
+        raise misfit(unread.config, module, expected, {"lora_magnitude_vector": lengths})
+    return Dora(direction, lengths.reshape(-1), lookup=lookup)
+
+
+def _check_pair(down: torch.Tensor, up: torch.Tensor, module: str, config: "AdapterConfig") -> None:
+    """Raise unless a module's factors fit each other and the config."""
+    rank = config.rank(module)
+    one_wide = all(size == 1 for size in up.shape[2:])  # of a convolution, the way back has no extent
+    fits = down.ndim == up.ndim >= 2 and one_wide and down.shape[0] == up.shape[1] == rank
+    if not fits:
+        expected = f"A [r, in] and B [out, r] with r = {rank} from adapter_config.json"
+        raise misfit(config, module, expected, {"A": down, "B": up})
 
 
 LORA = Kind(
     name="LORA",
     read=read_lora,
-    settings=frozenset(
-        {
-            "alpha_pattern",
-            "eva_config",
-            "fan_in_fan_out",
-            "init_lora_weights",
-            "loftq_config",
-            "lora_alpha",
-            "lora_dropout",
-            "megatron_core",
-            "merge_weights",
-            "qalora_group_size",
-            "r",
-            "rank_pattern",
-            "runtime_config",
-            "use_rslora",
-        }
-    ),
-    fits={
-        "r": is_rank,
-        "lora_alpha": is_number,
-        "rank_pattern": lambda value: is_pattern(value, is_rank),
-        "alpha_pattern": lambda value: is_pattern(value, is_number),
-        "use_rslora": is_flag,
-    },
+    settings=KNOWN,
+    fits=FITS,
     defaults={"bias": "none"},
-    scalings=lambda config, modules: {module: config.scaling(module) for module in modules},
-    refused=_refused,
-    remedy="convert the adapter to plain LoRA (PEFT: save_pretrained with"
-    " path_initial_model_for_weight_conversion), or merge it and compare full models",
+    scalings=factor_settings,
+    refused=refused,
+    overwrites=overwritten,
 )

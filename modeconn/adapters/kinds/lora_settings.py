@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modeconn.adapters.kinds.initial import start_of
+from modeconn.adapters.kinds.kind import trained_biases
 from modeconn.adapters.kinds.values import is_flag, is_names, is_number, is_pattern, is_rank
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ FITS = {
 def refused(raw: Mapping[str, Any]) -> list[str]:
     """Settings whose update is not that of a weight, each with the reason."""
     return [f"{key}={raw[key]!r} ({reason})" for key, reason in _REASONS.items() if raw.get(key)]
+
+
+def overwritten(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Endings of the names of base parameters that PEFT changes in place: trained biases, and what training began at."""
+    return trained_biases(raw) + ((".weight",) if start_of(raw) is not None else ())
 
 
 def factor_settings(config: "AdapterConfig", modules: Sequence[str]) -> dict[str, object]:

@@ -68,6 +68,11 @@ class ReplacedRows(Part):
         return True
 
     @property
+    def rounds(self) -> bool:
+        """True: the rows of a table are looked up, not computed."""
+        return True
+
+    @property
     def moves_ties(self) -> bool:
         """True: PEFT changes the rows of a tied output layer with those of the embedding."""
         return True
@@ -87,10 +92,12 @@ class AddedBias(Part):
     """A bias that is added to a module's output, whether or not the base has one: LoRA's `s b` beside `s B A`.
 
     Attributes:
-        value: The change in full, `[out]`, float32.
+        value: b, `[out]`, float32.
+        scaling: The factor s.
     """
 
     value: torch.Tensor
+    scaling: float
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,5 +120,5 @@ class AddedBias(Part):
         return not self.value.any()
 
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
-        """The value."""
-        return self.value if base is None else self.value.to(base.device, base.dtype)
+        """`s b`."""
+        return self.scaling * (self.value if base is None else self.value.to(base.device, base.dtype))

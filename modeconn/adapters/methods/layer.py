@@ -113,21 +113,21 @@ class UpdatedLinear(AdaptedLinear):
     """A linear module whose adapters add `dW = s up down` to its weight.
 
     Attributes:
-        dropouts: Adapter -> the dropout of its input, in training only.
+        dropout: Adapter -> the share of its input that is dropped, in training only.
         merged_factors: Merged adapter -> the factors that were added to the weight, to take off the same again.
     """
 
-    other_param_names = (*AdaptedLinear.other_param_names, "dropouts", "merged_factors")
+    other_param_names = (*AdaptedLinear.other_param_names, "dropout", "merged_factors")
 
     def __init__(self, base_layer: nn.Module, name: str) -> None:
         super().__init__(base_layer, name)
-        self.dropouts = nn.ModuleDict()
+        self.dropout: dict[str, float] = {}
         self.merged_factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def add(self, adapter: str, config: Any) -> None:  # noqa: ANN401
         """Give the module one more adapter, with `s = alpha / r`."""
         self.scaling[adapter] = config.alpha / config.r
-        self.dropouts[adapter] = nn.Dropout(config.dropout)
+        self.dropout[adapter] = config.dropout
         super().add(adapter, config)
 
     @abstractmethod
@@ -150,7 +150,7 @@ class UpdatedLinear(AdaptedLinear):
         dtype = result.dtype
         for adapter in self._active():
             up, down = self.factors(adapter)
-            features = self.dropouts[adapter](self._cast_input_dtype(x, down.dtype))
+            features = functional.dropout(self._cast_input_dtype(x, down.dtype), self.dropout[adapter], self.training)
             result = result + self.scaling[adapter] * functional.linear(functional.linear(features, down), up)
         return result.to(dtype)
 

@@ -32,8 +32,10 @@ class ScaledFactors(NamedTuple):
         return self.scaling * (self.up @ self.down)
 
 
-def wegeft_pair(form: str, weight: torch.Tensor, phi: torch.Tensor, psi: torch.Tensor) -> tuple[Any, Any]:
-    """The factors `(up, down)` of an unscaled WeGeFT update (2023, arXiv 2312.00700).
+def wegeft_pair(
+    form: str, weight: torch.Tensor, phi: torch.Tensor, psi: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The factors `(up, down)` of an unscaled WeGeFT update (Savadikar 2023, arXiv 2312.00700).
 
     Input form `(W phi^T) psi` with `phi, psi [r, in]`; output form `phi (psi W)` with `phi [out, r]`, `psi [r, out]`.
 

@@ -20,7 +20,7 @@ from modeconn.errors import AdapterError, listed
 
 @dataclass
 class WeGeFTConfig(TargetedConfig):
-    """Settings of WeGeFT (2023, arXiv 2312.00700).
+    """Settings of WeGeFT (Savadikar 2023, arXiv 2312.00700).
 
     `dW = (alpha / r) (W phi^T) psi` in input form, `(alpha / r) phi (psi W)` in output form. Phi starts at zero and
     psi Kaiming uniform, so that the model starts as the base. Tied adapters have one pair for all modules whose names
@@ -53,7 +53,11 @@ class WeGeFTConfig(TargetedConfig):
 
     def wrong_settings(self) -> dict[str, str]:
         """The settings that cannot be used -> what they have to be."""
-        return self.unlike({"r": "rank", "alpha": "number", "dropout": "rate", "form": "input|output", "tied": "flag"})
+        rules = {"r": "rank", "alpha": "number", "dropout": "rate", "form": "input|output", "tied": "flag"}
+        wrong = self.unlike(rules)
+        if self.tied_modules is not None and not self.tied:
+            wrong["tied_modules"] = "none without tied"
+        return wrong
 
 
 class WeGeFTLinear(UpdatedLinear):
@@ -82,11 +86,12 @@ class WeGeFTLinear(UpdatedLinear):
         self.forms[adapter] = config.form
         if config.tied and self.name not in _holders(config):
             return
-        width = self.in_features if config.form == "input" else self.out_features
+        inputs = config.form == "input"
+        width = self.in_features if inputs else self.out_features
         psi = torch.empty(config.r, width)
         nn.init.kaiming_uniform_(psi, a=math.sqrt(5))
-        self.wegeft_psi[adapter] = nn.Parameter(psi)
-        self.wegeft_phi[adapter] = nn.Parameter(torch.zeros_like(psi if config.form == "input" else psi.T))
+        phi = torch.zeros((config.r, width) if inputs else (width, config.r))
+        self.wegeft_phi[adapter], self.wegeft_psi[adapter] = nn.Parameter(phi), nn.Parameter(psi)
 
     def factors(self, adapter: str) -> tuple[torch.Tensor, torch.Tensor]:
         """`up [out, r]` and `down [r, in]`, of the original weight also while adapters are merged."""

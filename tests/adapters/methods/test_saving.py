@@ -107,10 +107,8 @@ def test_each_of_several_adapters_is_saved_by_itself(method, base, moved, settin
         assert torch.equal(logits(loaded), logits(model.eval()))
 
 
-def test_a_tied_adapter_of_another_model_is_refused(base, trained, tmp_path):
+def test_a_tied_adapter_of_another_model_is_refused(trained, tmp_path):
     trained("wegeft tied", "llama").save_pretrained(tmp_path)
     deeper = FAMILIES["llama"](num_hidden_layers=3)
-    with pytest.raises(
-        AdapterError, match=r"of another model\n  expected: the modules model.layers.0.*\n  got: .*\.2\."
-    ):
+    with pytest.raises(AdapterError, match=r"of another model\n  expected: the modules .*\n  got: .*\.2\."):
         PeftModel.from_pretrained(deeper, tmp_path)

@@ -114,7 +114,7 @@ def test_wegeft_factors_that_do_not_fit_are_refused(config, weight, told):
 
 
 def test_missing_cores_are_named():
-    with pytest.raises(AdapterError, match="lacks a tensor\n  expected: base_model.model.q.loretta_rep_down.0\n"):
+    with pytest.raises(AdapterError, match=r"lacks a tensor\n  expected: base_model\.model\.q\.loretta_rep_down\.0\n"):
         loretta_rep_factors(file_of(), {}, "q")
 
 

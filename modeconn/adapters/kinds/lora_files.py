@@ -1,0 +1,127 @@
+"""Combinations of LoRA points as files that plain PEFT loads."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from modeconn.adapters.kinds.fused import Fused, wrapped
+from modeconn.adapters.kinds.kind import PREFIX, Tensors
+from modeconn.adapters.kinds.replaced import AddedBias, Replaced, ReplacedRows
+from modeconn.adapters.update import Update
+from modeconn.errors import AdapterError
+
+if TYPE_CHECKING:
+    from modeconn.adapters.config import AdapterConfig
+
+_Updates = Mapping[str, Update]
+
+
+def lora_tensors(updates: _Updates, saved: Tensors, config: "AdapterConfig") -> dict[str, torch.Tensor]:
+    """The tensors of a LoRA file, one pair of factors a module, in units of the config's scaling.
+
+    Raises:
+        AdapterError: If an update has no form that a LoRA file can hold.
+    """
+    tensors = {PREFIX + name: value for name, value in saved.items()}
+    pairs = wrapped(name for name, update in updates.items() if _all(update, Fused))
+    adds_biases = any(_all(update, AddedBias) for update in updates.values())
+    for name, update in updates.items():
+        module = PREFIX + name.rpartition(".")[0]
+        if name in pairs:
+            down, up = _fused(update, config.scaling(name)).of_peft()
+            tensors |= _pair(PREFIX + pairs[name], down, up)
+        elif _all(update, AddedBias):
+            tensors[f"{module}.lora_B.bias"] = update.dense() / config.scaling(module.removeprefix(PREFIX))
+        elif _all(update, Replaced):
+            wrapper = ".base_layer" if f"{module.removeprefix(PREFIX)}.weight" in updates else ""
+            tensors[f"{module}{wrapper}.bias"] = _mean(update, name, lambda part: part.value)
+        elif _all(update, ReplacedRows):
+            tensors[f"{module}.token_adapter.trainable_tokens_delta"] = _mean(update, name, lambda part: part.rows)
+        else:
+            up, down = update.factors(unit=config.scaling(module.removeprefix(PREFIX)))
+            tensors |= _table(module, down, up) if update.lookup else _pair(module, down, up)
+            if adds_biases and not update.lookup:  # lora_bias holds for all modules
+                tensors.setdefault(f"{module}.lora_B.bias", torch.zeros(len(up)))
+    return tensors
+
+
+def _pair(module: str, down: torch.Tensor, up: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A pair under the names of a module's."""
+    return {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
+
+
+def _table(module: str, down: torch.Tensor, up: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A pair under the names of an embedding's, which PEFT stores transposed."""
+    return {f"{module}.lora_embedding_A": up.T, f"{module}.lora_embedding_B": down.T}
+
+
+def _all(update: Update, kind: type) -> bool:
+    """Whether all parts of an update are of one kind."""
+    return all(isinstance(part, kind) for part in update.parts)
+
+
+def _fused(update: Update, unit: float) -> Fused:
+    """The parts of a parameter's update as one."""
+    return Fused.combined(update.coefficients, update.parts, unit=unit)  # type: ignore[arg-type]  # all are Fused
+
+
+def _mean(update: Update, name: str, value: Callable[[Any], torch.Tensor]) -> torch.Tensor:
+    """What replaces a parameter at a combination of points; the base cancels where the coefficients sum to 1."""
+    tokens = {part.tokens for part in update.parts if isinstance(part, ReplacedRows)}
+    if len(tokens) > 1 or not math.isclose(sum(update.coefficients), 1.0, abs_tol=1e-9):
+        raise AdapterError(
+            f"an adapter file cannot hold the change of {name}",
+            expected="trained values of the same parameters and rows at all points, with coefficients that sum to 1",
+            got=f"coefficients that sum to {sum(update.coefficients):g}"
+            + (f", and {len(tokens)} sets of rows" if len(tokens) > 1 else ""),
+            remedy="write the point as a merged full model instead",
+        )
+    pairs = zip(update.coefficients, update.parts, strict=True)
+    return torch.stack([weight * value(part) for weight, part in pairs]).sum(dim=0)
+
+
+def combined_config(first: "AdapterConfig", updates: _Updates) -> dict[str, Any]:
+    """The adapter_config.json of a combination: one target a module, scaling 1 by `alpha = r`.
+
+    Args:
+        first: The config of one of the points, for the base model, task type and saved modules.
+        updates: The combined updates, by parameter name.
+    """
+    fused = {name: _fused(update, 1.0).rank for name, update in updates.items() if _all(update, Fused)}
+    modules = {
+        name.removesuffix(".weight"): update.rank
+        for name, update in updates.items()
+        if name.endswith(".weight") and not _all(update, Fused) and not _all(update, ReplacedRows)
+    }
+    ranks = modules | fused
+    rank = max(ranks.values(), default=1)
+    patterns = {name: value for name, value in sorted(ranks.items()) if value != rank}
+    keep = ("task_type", "base_model_name_or_path", "revision", "modules_to_save", "fan_in_fan_out")
+    return {
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "inference_mode": True,
+        "target_modules": sorted(modules),
+        "rank_pattern": patterns,
+        "alpha_pattern": dict(patterns),
+        **_beside(updates, modules),
+        **({"target_parameters": sorted(fused)} if fused else {}),
+        **{key: first.raw.get(key) for key in keep},
+    }
+
+
+def _beside(updates: _Updates, modules: Mapping[str, int]) -> dict[str, Any]:
+    """The settings of what is trained beside the factors: biases and tokens."""
+    replaced = [name.removesuffix(".bias") for name, update in updates.items() if _all(update, Replaced)]
+    rows = {name: update.parts[0] for name, update in updates.items() if _all(update, ReplacedRows)}
+    tokens = {name.removesuffix(".weight"): list(part.tokens) for name, part in rows.items()}  # type: ignore[attr-defined]
+    scope = "all" if any(module not in modules for module in replaced) else "lora_only"
+    return {
+        "bias": scope if replaced else "none",
+        **({"lora_bias": True} if any(_all(update, AddedBias) for update in updates.values()) else {}),
+        **({"trainable_token_indices": tokens} if tokens else {}),
+    }

@@ -1,0 +1,159 @@
+"""A point as a LoRA adapter of a given rank: the nearest one, and how near it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.config import AdapterConfig
+from modeconn.adapters.full import FullModel
+from modeconn.adapters.kinds.fused import Fused
+from modeconn.adapters.kinds.lora import combined_config, lora_tensors
+from modeconn.adapters.kinds.replaced import AddedBias, Replaced, ReplacedRows
+from modeconn.adapters.part import LowRank
+from modeconn.adapters.ties import with_ties
+from modeconn.adapters.update import Update, needs_base
+from modeconn.errors import AdapterError
+
+_HELD = (Fused, AddedBias, Replaced, ReplacedRows)  # a LoRA file holds them as they are
+
+
+@dataclass(frozen=True, eq=False)
+class _Nearest:
+    """An update of low rank, and the squares of what was lost and of what there was."""
+
+    part: LowRank
+    lost: float
+    total: float
+
+
+def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tuple[Adapter, float]:
+    """The LoRA adapter of a rank that is nearest to a point in the Frobenius norm (Eckart and Young 1936).
+
+    From factors by two QR decompositions and the SVD of a small core; other updates by the eigenvectors of
+    `dW dW^T`, one parameter at a time. Norms and biases that changed are saved whole, beside the factors.
+
+    Args:
+        point: The point.
+        rank: r of every module; less where the update has less.
+        base: The base model, where updates are functions of its weights or lie as it stores them.
+
+    Returns:
+        The adapter, and `|dW - dW_r| / |dW|` over all matrices together.
+
+    Raises:
+        AdapterError: If the rank is not positive, the base is needed and not given, or an update has no LoRA form.
+    """
+    if rank < 1:
+        raise AdapterError(
+            f"cannot truncate {point.name}", expected="a rank of at least 1", got=str(rank), remedy="give --rank 16"
+        )
+    if base is not None:
+        ties = base.skeleton.ties
+        groups = [[first, *(name for name in ties if ties[name] == first)] for first in sorted(set(ties.values()))]
+        point = with_ties(point.within(base), groups)
+    updates, saved, lost, total = {}, dict(point.saved), 0.0, 0.0
+    for name, update in sorted(point.updates.items()):
+        if all(isinstance(part, _HELD) for part in update.parts):
+            updates[name] = update
+        elif len(update.shape) == 1:
+            _keep_vector(name, update, base, updates, saved)
+        elif (nearest := _nearest(name, update, rank, base)).total:
+            updates[name] = Update.of(nearest.part)
+            lost, total = lost + nearest.lost, total + nearest.total
+    if not updates:
+        raise AdapterError(
+            f"cannot truncate {point.name}",
+            expected="an update of a matrix",
+            got="no matrix that changes",
+            remedy="write a merged full model: export_merged(point, folder), on the command line --merged",
+        )
+    return _adapter(point, updates, saved, base), (lost / total) ** 0.5 if total else 0.0
+
+
+def _adapter(
+    point: Adapter, updates: Mapping[str, Update], saved: Mapping[str, torch.Tensor], base: FullModel | None
+) -> Adapter:
+    """The adapter of low-rank updates and saved modules."""
+    known = point.config.modules_to_save
+    modules = {name.rpartition(".")[0] for name in saved.keys() - point.saved.keys()}
+    raw = {**combined_config(point.config, updates), "modules_to_save": sorted({*known, *modules}) or None}
+    raw["base_model_name_or_path"] = raw.get("base_model_name_or_path") or (str(base.folder) if base else None)
+    config = AdapterConfig.parse(raw, f"{point.name} as LoRA")
+    tensors = {name: value.contiguous() for name, value in lora_tensors(updates, saved, config).items()}
+    return Adapter.from_tensors(tensors, config, name=point.name, provenance=point.provenance)
+
+
+def _nearest(name: str, update: Update, rank: int, base: FullModel | None) -> _Nearest:
+    """One matrix, or an error that says why it has no LoRA form."""
+    if len(update.shape) != 2:
+        raise AdapterError(
+            f"the update of {name} has no form that a LoRA file can hold",
+            expected="an update of a matrix",
+            got=f"shape {list(update.shape)}, made of {_kinds(update)}",
+            remedy="write a merged full model: export_merged(point, folder), on the command line --merged",
+        )
+    if update.low_rank:
+        up, down = update.factors(dtype=torch.float64)
+        return _from_factors(up, down, rank, lookup=update.lookup)
+    if base is None and (update.needs_base or update.stored):
+        raise needs_base(f"{name} ({_kinds(update)})")
+    weight = None if base is None else base.weight(name).float()
+    turned = base is not None and base.transposed(name)
+    change = update.dense(weight, transposed=turned)
+    lookup = base is not None and name in base.skeleton.tables
+    return _from_dense((change.T if turned else change).double(), rank, lookup=lookup)
+
+
+def _from_factors(up: torch.Tensor, down: torch.Tensor, rank: int, *, lookup: bool) -> _Nearest:
+    """The nearest pair to `up @ down`, `[rows, R] @ [R, columns]`, never formed."""
+    basis_up, triangle_up = torch.linalg.qr(up)  # [rows, k], [k, R]
+    basis_down, triangle_down = torch.linalg.qr(down.T)  # [columns, m], [m, R]
+    left, values, right = torch.linalg.svd(triangle_up @ triangle_down.T, full_matrices=False)
+    kept = min(rank, len(values))
+    roots = values[:kept].sqrt()
+    near_up = (basis_up @ left[:, :kept]) * roots
+    near_down = roots[:, None] * (right[:kept] @ basis_down.T)
+    return _rounded(near_up, near_down, lookup, float((values[kept:] ** 2).sum()), float((values**2).sum()))
+
+
+def _from_dense(change: torch.Tensor, rank: int, *, lookup: bool) -> _Nearest:
+    """The nearest pair to a dense matrix, `[rows, columns]` float64."""
+    tall = change.shape[0] > change.shape[1]
+    wide = change.T if tall else change
+    kept = min(rank, wide.shape[0])
+    basis = torch.linalg.eigh(wide @ wide.T).eigenvectors[:, -kept:]  # of the largest eigenvalues, [short, kept]
+    other = basis.T @ wide  # [kept, long]
+    lengths = other.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+    near, far = basis * lengths.sqrt(), other / lengths.sqrt()[:, None]
+    total, held = float((wide**2).sum()), float((other**2).sum())
+    up, down = (far.T, near.T) if tall else (near, far)
+    return _rounded(up, down, lookup, max(total - held, 0.0), total)
+
+
+def _kinds(update: Update) -> str:
+    """The names of an update's parts."""
+    return ", ".join(sorted({type(part).__name__ for part in update.parts}))
+
+
+def _rounded(up: torch.Tensor, down: torch.Tensor, lookup: bool, lost: float, total: float) -> _Nearest:
+    """The result in float32."""
+    return _Nearest(LowRank(up.float().contiguous(), down.float().contiguous(), 1.0, lookup=lookup), lost, total)
+
+
+def _keep_vector(
+    name: str, update: Update, base: FullModel | None, updates: dict[str, Update], saved: dict[str, torch.Tensor]
+) -> None:
+    """A changed norm or bias: a bias beside factors is one that PEFT saves, any other module is saved whole."""
+    if base is None:
+        raise needs_base(name)
+    weight = base.weight(name)
+    value = update.replacement(weight.float()) if update.replaces else weight.float() + update.dense(weight.float())
+    if torch.equal(value, weight.float()):
+        return
+    module, _, leaf = name.rpartition(".")
+    if leaf == "bias" and len(base.skeleton.shapes.get(f"{module}.weight", ())) > 1:
+        updates[name] = Update.of(Replaced(value))
+    else:
+        saved[name] = value

@@ -1,0 +1,44 @@
+"""Vocabularies that grew in training: rows of the embedding and of the head that the base does not have."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from modeconn.adapters.adapter import Adapter
+
+
+def fit_vocabulary(module: Any, adapters: Sequence[Adapter]) -> bool:  # noqa: ANN401  (a model of transformers)
+    """Give a base as many rows as its points' embeddings have, where all of them bring one of the same size along.
+
+    The base's new rows are 0, and never seen: every point puts its own in their place. Where the points differ, or
+    one of them has no rows of its own, nothing is done, and the fit is refused with both shapes.
+
+    Args:
+        module: The base model; resized in place.
+        adapters: The points.
+
+    Returns:
+        Whether the number of rows changed.
+    """
+    table: Any = module.get_input_embeddings()
+    names = [name for name, one in module.named_parameters(remove_duplicate=False) if one is table.weight]
+    sizes = {_rows(point, names) for point in adapters}
+    rows = sizes.pop() if len(sizes) == 1 else None
+    before = int(table.weight.shape[0])
+    if rows is None or rows == before:
+        return False
+    module.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (module.get_input_embeddings(), module.get_output_embeddings()):
+            for parameter in layer.parameters() if layer is not None else ():
+                parameter[before:] = 0
+    module.requires_grad_(False)
+    return True
+
+
+def _rows(point: Adapter, names: Sequence[str]) -> int | None:
+    """The rows of the embedding that a point brings along; None where it leaves the base's."""
+    shapes = [tuple(point.saved[name].shape) for name in names if name in point.saved]
+    shapes += [point.updates[name].shape for name in names if name in point.updates and point.updates[name].replaces]
+    return shapes[0][0] if shapes else None
