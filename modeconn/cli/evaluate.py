@@ -1,9 +1,12 @@
-"""Measure tasks along the line between two checkpoints, and how high the barrier is.
+"""Measure tasks along paths between checkpoints, and how high the barriers are.
 
-Writes profile.csv, examples.parquet, barriers.csv and figures/ to the output folder and prints the barriers.
+The paths are the line from --start to --end, the lines between consecutive --points, and fitted curves (--path), or
+several of them in one table and one figure. Writes profile.csv, examples.parquet, barriers.csv and figures/ to the
+output folder and prints the barriers.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +16,7 @@ from modeconn.runs.settings import flag_help
 if TYPE_CHECKING:
     from modeconn.adapters.adapter import Adapter
     from modeconn.models.adapter_model import AdapterModel
-    from modeconn.paths.line import LinearPath
+    from modeconn.paths.path import Path as Curve
     from modeconn.runs import RunFolder
     from modeconn.tasks.encoding import EncodingSettings
     from modeconn.tasks.task import Task
@@ -23,15 +26,19 @@ if TYPE_CHECKING:
 class Settings:
     """What to evaluate and how."""
 
-    start: str = field(metadata=flag_help("adapter at t = 0: a folder or hub id"))
-    end: str = field(metadata=flag_help("adapter at t = 1"))
     tasks: tuple[str, ...] = field(metadata=flag_help("task folders, files or hub ids"))
     output_dir: Path
+    start: str | None = field(default=None, metadata=flag_help("checkpoint at t = 0 of a line: a folder or hub id"))
+    end: str | None = field(default=None, metadata=flag_help("checkpoint at t = 1"))
+    points: tuple[str, ...] = field(default=(), metadata=flag_help("checkpoints in a row, joined by a line each"))
+    path: tuple[str, ...] = field(default=(), metadata=flag_help("path folders, as modeconn fit writes them"))
     base_model: str | None = field(default=None, metadata=flag_help("folder or hub id; none takes the adapters' own"))
     task_type: Literal["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM"] | None = field(
         default=None, metadata=flag_help("kind of model, where the adapters do not say")
     )
-    space: Literal["weights", "factors"] = field(default="weights", metadata=flag_help("coordinates of the line"))
+    space: Literal["weights", "factors", "aligned-factors"] = field(
+        default="weights", metadata=flag_help("coordinates of the lines")
+    )
     num_points: int = field(default=21, metadata=flag_help("evenly spaced positions, ends included"))
     t: tuple[float, ...] | None = field(default=None, metadata=flag_help("the positions themselves, from 0 to 1"))
     split: str = field(default="test", metadata=flag_help("split of every task"))
@@ -60,8 +67,10 @@ class Settings:
 
         return replace(
             self,
-            start=resolved(self.start),
-            end=resolved(self.end),
+            start=resolved(self.start) if self.start else None,
+            end=resolved(self.end) if self.end else None,
+            points=tuple(resolved(point) for point in self.points),
+            path=tuple(resolved(path) for path in self.path),
             tasks=tuple(resolved(task) for task in self.tasks),
             base_model=resolved(self.base_model) if self.base_model else None,
         )
@@ -80,27 +89,25 @@ class Settings:
 
 
 def run(settings: Settings) -> int:
-    """Evaluate a line and write its run folder; a finished one is shown again."""
-    from modeconn.adapters.adapter import Adapter
+    """Evaluate paths and write their run folder; a finished one is shown again."""
+    from modeconn.cli.given_paths import given_paths
     from modeconn.cli.notes import on_left_out, on_other_bases
     from modeconn.cli.profile_printing import print_profile
     from modeconn.cli.progress import say_shown_again
-    from modeconn.paths.line import LinearPath
     from modeconn.tasks.task import Task
 
-    ends = [Adapter.from_pretrained(end, name=name) for end, name in _named(settings.start, settings.end)]
+    paths = given_paths(settings)
     tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
-    folder = _opened(settings, ends, tasks)
-    line = LinearPath(*ends, space=settings.space)
+    folder = _opened(settings, paths, tasks)
     notes = on_left_out(tasks, [settings.split])
-    for note in on_other_bases(ends, settings.base_model):
+    for note in on_other_bases(_points(paths), settings.base_model):
         print(f"note: {note}", file=sys.stderr)
     if not folder.finished:
-        model = _model(settings, ends)
+        model = _model(settings, paths)
         if settings.dry_run:
-            return _show_plan(settings, line, tasks, model, notes)
+            return _show_plan(settings, paths, tasks, model, notes)
         with folder:
-            _evaluate(settings, folder, line, tasks, model)
+            _evaluate(settings, folder, paths, tasks, model)
     elif settings.dry_run:
         print(f"nothing to do: the run in {settings.output_dir} is finished")
         return 0
@@ -110,31 +117,47 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _opened(settings: Settings, ends: "list[Adapter]", tasks: "list[Task]") -> "RunFolder":
+def _points(paths: "Sequence[Curve]") -> "list[Adapter]":
+    """All control points, each once."""
+    return list({id(point): point for path in paths for point in path.points}.values())
+
+
+def _bends(path: "Curve") -> range:
+    """The numbers of a path's control points between its ends."""
+    return range(1, len(path.points) - 1)
+
+
+def _opened(settings: Settings, paths: "Sequence[Curve]", tasks: "list[Task]") -> "RunFolder":
     """The run folder, which holds none of the inputs."""
     from modeconn.runs import RunFolder, refuse_inputs_inside
 
-    bases = {settings.base_model, *(end.config.base_model for end in ends)}
-    refuse_inputs_inside(settings.output_dir, [settings.start, settings.end, *settings.tasks, *bases])
+    points = _points(paths)
+    bases = {settings.base_model, *(point.config.base_model for point in points)}
+    given = [source for source in (settings.start, settings.end, *settings.points, *settings.path) if source]
+    refuse_inputs_inside(settings.output_dir, [*given, *settings.tasks, *bases])
     return RunFolder.open(
         settings.output_dir,
         command="evaluate",
         settings=settings.resolved(),
         hashes={
-            **{f"adapter {end.name}": end.fingerprint for end in ends},
+            **{
+                f"{path.name}: {number} {p.name}": p.fingerprint
+                for path in paths
+                for number, p in enumerate(path.points)
+            },
             **{f"task {task.name}": task.fingerprint for task in tasks},
         },
         overwrite=settings.overwrite,
     )
 
 
-def _model(settings: Settings, ends: "list[Adapter]") -> "AdapterModel":
-    """The base model, checked against both ends."""
+def _model(settings: Settings, paths: "Sequence[Curve]") -> "AdapterModel":
+    """The base model, checked against all points."""
     from modeconn.models.adapter_model import AdapterModel
 
     model = AdapterModel.from_pretrained(
         settings.base_model,
-        adapters=ends,
+        adapters=_points(paths),
         task_type=settings.task_type,
         labels=settings.labels,
         device=settings.device,
@@ -159,24 +182,15 @@ def _refuse_class_settings(settings: Settings, task_type: str) -> None:
         )
 
 
-def _named(start: str, end: str) -> list[tuple[str, str]]:
-    """Both ends with names that differ: the folders' last parts, as many as it takes."""
-    parts = [Path(start).expanduser().resolve().parts, Path(end).expanduser().resolve().parts]
-    for depth in range(1, min(len(part) for part in parts)):
-        names = ["/".join(part[-depth:]) for part in parts]
-        if names[0] != names[1]:
-            return [(start, names[0]), (end, names[1])]
-    return [(start, start), (end, end)]
-
-
 def _evaluate(
-    settings: Settings, folder: "RunFolder", line: "LinearPath", tasks: "list[Task]", model: "AdapterModel"
+    settings: Settings, folder: "RunFolder", paths: "Sequence[Curve]", tasks: "list[Task]", model: "AdapterModel"
 ) -> None:
     """Measure and write."""
     from modeconn.cli.notes import on_other_bases
     from modeconn.cli.profile_files import write_profile
     from modeconn.cli.progress import progress
     from modeconn.evaluation.evaluate import evaluate_path
+    from modeconn.evaluation.profile import Profile
     from modeconn.evaluation.store import RunPointStore
 
     folder.record(
@@ -185,21 +199,24 @@ def _evaluate(
         hashes={"base model": model.fingerprint},
         encoding=_encoding_in_full(settings, model),
         left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
-        notes=on_other_bases(line.points, settings.base_model),
+        notes=on_other_bases(_points(paths), settings.base_model),
     )
     with progress(quiet=settings.quiet) as report:
-        profile = evaluate_path(
-            line,
-            model,
-            tasks,
-            num_points=settings.num_points,
-            t=settings.t,
-            split=settings.split,
-            settings=settings.encoding(),
-            store=RunPointStore(folder),
-            progress=report,
-        )
-    write_profile(folder, profile)
+        profiles = [
+            evaluate_path(
+                path,
+                model,
+                tasks,
+                num_points=settings.num_points,
+                t=settings.t,
+                split=settings.split,
+                settings=settings.encoding(),
+                store=RunPointStore(folder),
+                progress=report,
+            )
+            for path in paths
+        ]
+    write_profile(folder, Profile.concat(profiles))
 
 
 def _encoding_in_full(settings: Settings, model: "AdapterModel") -> dict[str, Any]:
@@ -209,15 +226,16 @@ def _encoding_in_full(settings: Settings, model: "AdapterModel") -> dict[str, An
 
 
 def _show_plan(
-    settings: Settings, line: "LinearPath", tasks: "list[Task]", model: "AdapterModel", notes: list[str]
+    settings: Settings, paths: "Sequence[Curve]", tasks: "list[Task]", model: "AdapterModel", notes: list[str]
 ) -> int:
     """Print what a run would do, its memory and its time."""
     from modeconn.cli.profile_printing import print_plan
     from modeconn.evaluation.plan import plan_evaluation
 
     num_points = len(settings.t) if settings.t is not None else settings.num_points
-    plan = plan_evaluation(
-        line, model, tasks, num_points=num_points, split=settings.split, settings=settings.encoding()
-    )
-    print_plan(plan, path=line.name, notes=notes)
+    for path in paths:
+        plan = plan_evaluation(
+            path, model, tasks, num_points=num_points, split=settings.split, settings=settings.encoding()
+        )
+        print_plan(plan, path=path.name, notes=notes)
     return 0

@@ -4,6 +4,7 @@ Writes the curve as a path folder (path/), history.csv and figures/ to the outpu
 plain PEFT loads. `modeconn evaluate --path` measures the curve on the test split.
 """
 
+import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -38,6 +39,9 @@ class Settings(FitSettings):
     task_type: Literal["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM"] | None = field(
         default=None, metadata=flag_help("kind of model, where the adapters do not say")
     )
+    unlisted_answers: Literal["error", "leave-out"] = field(
+        default="error", metadata=flag_help("what becomes of examples whose answer is not among the task's labels")
+    )
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = field(
         default="float32", metadata=flag_help("dtype of the base's weights")
     )
@@ -62,12 +66,16 @@ def run(settings: Settings) -> int:
     """Fit a curve and write its run folder; a finished one is shown again."""
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.naming import named
+    from modeconn.cli.notes import on_left_out, on_other_bases
     from modeconn.cli.progress import say_shown_again
     from modeconn.runs import RunFolder, refuse_inputs_inside
     from modeconn.tasks.task import Task
 
     ends = [Adapter.from_pretrained(end, name=name) for end, name in named([settings.start, settings.end])]
-    tasks = [Task.load(task) for task in settings.tasks]
+    tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
+    notes = on_left_out(tasks, [settings.train_split, settings.eval_split])
+    for note in [*notes, *on_other_bases(ends, settings.base_model)]:
+        print(f"note: {note}", file=sys.stderr)
     bases = {settings.base_model, *(end.config.base_model for end in ends)}
     refuse_inputs_inside(settings.output_dir, [settings.start, settings.end, *settings.tasks, *bases])
     folder = RunFolder.open(
@@ -108,7 +116,12 @@ def _fit(settings: Settings, folder: "RunFolder", ends: "list[Adapter]", tasks: 
     own = {field.name: getattr(settings, field.name) for field in fields(FitSettings)}
     with progress(quiet=settings.quiet) as report:
         return fit_curve(
-            _curve(settings, ends), model, tasks, settings=FitSettings(**own), store=RunFitStore(folder), progress=report
+            _curve(settings, ends),
+            model,
+            tasks,
+            settings=FitSettings(**own),
+            store=RunFitStore(folder),
+            progress=report,
         )
 
 

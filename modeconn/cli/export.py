@@ -1,0 +1,124 @@
+"""Write a point of a path as an adapter that plain PEFT loads, or merged into its base as a full model.
+
+Between LoRA adapters the point is exact, of the sum of their ranks; --rank gives the nearest adapter of a lower
+rank and prints how near it is. Other kinds, and full fine-tunes, need --rank or --merged.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from modeconn.errors import RunError
+from modeconn.runs.settings import flag_help
+
+if TYPE_CHECKING:
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.paths.path import Path as ModelPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Which point to write, and how."""
+
+    start: str | None = field(default=None, metadata=flag_help("checkpoint at t = 0: a folder or hub id"))
+    end: str | None = field(default=None, metadata=flag_help("checkpoint at t = 1"))
+    path: str | None = field(default=None, metadata=flag_help("a saved path, or the run that fitted it, instead"))
+    t: float = field(metadata=flag_help("position on the path, from 0 to 1"))
+    output_dir: Path = field(metadata=flag_help("folder of the adapter or model"))
+    space: Literal["weights", "factors", "aligned-factors"] = field(
+        default="weights", metadata=flag_help("coordinates of the line")
+    )
+    heads: Literal["shared", "skip"] | None = field(
+        default=None, metadata=flag_help("whose head counts, where the ends' differ in shape")
+    )
+    rank: int | None = field(default=None, metadata=flag_help("nearest adapter of this rank; none writes it exactly"))
+    merged: bool = field(default=False, metadata=flag_help("write a full model instead of an adapter"))
+    base_model: str | None = field(default=None, metadata=flag_help("folder or hub id; none takes the adapters' own"))
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = field(
+        default=None, metadata=flag_help("of a merged model; null keeps the base's")
+    )
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other."""
+        line = self.start is not None and self.end is not None
+        if (self.path is None) != line or (self.path is not None and (self.start or self.end)):
+            raise RunError(
+                "it is not said what to export",
+                expected="--start and --end, or --path",
+                got="more than that" if self.path is not None else "not both ends",
+                remedy="give the two ends of a line, or the folder of a saved path",
+            )
+        if self.merged and self.rank is not None:
+            raise RunError(
+                "a merged model has no rank",
+                expected="--merged or --rank",
+                got=f"--merged and --rank {self.rank}",
+                remedy="leave one of them out",
+            )
+        if self.dtype is not None and not self.merged:
+            raise RunError(
+                "adapters are written in float32",
+                expected="--dtype together with --merged",
+                got=f"--dtype {self.dtype} alone",
+                remedy="leave --dtype out, or add --merged",
+            )
+
+
+def run(settings: Settings) -> int:
+    """Write the point and say what was written."""
+    from modeconn.runs import refuse_inputs_inside
+
+    path = _path(settings)
+    sources = [point.source for point in path.points]
+    bases = {settings.base_model, *(point.config.base_model for point in path.points)}
+    refuse_inputs_inside(settings.output_dir, [settings.start, settings.end, settings.path, *sources, *bases])
+    point = path(settings.t)
+    if settings.merged:
+        _write_merged(settings, point)
+    else:
+        _write_adapter(settings, point)
+    print(f"written: {settings.output_dir}")
+    return 0
+
+
+def _path(settings: Settings) -> "ModelPath":
+    """The line between the ends, or the saved path."""
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.paths.line import LinearPath
+    from modeconn.paths.saving import load_path
+
+    if settings.path is not None:
+        return load_path(settings.path)
+    start, end = (Adapter.from_pretrained(str(source)) for source in (settings.start, settings.end))
+    return LinearPath(start, end, space=settings.space, heads=settings.heads)
+
+
+def _write_merged(settings: Settings, point: "Adapter") -> None:
+    """Write a full model."""
+    from modeconn.models.exporting import export_merged
+
+    export_merged(point, settings.output_dir, base=settings.base_model, dtype=settings.dtype)
+    print(f"merged model at t={settings.t:g}, dtype {settings.dtype or 'of the base'}")
+
+
+def _write_adapter(settings: Settings, point: "Adapter") -> None:
+    """Write an adapter, of lower rank where that is asked for."""
+    from modeconn.adapters.truncating import truncated
+    from modeconn.models.exporting import base_on_disk
+
+    if settings.rank is None:
+        point.save_pretrained(settings.output_dir)
+        print(f"adapter at t={settings.t:g}, exact, {_ranks(point)}")
+        return
+    factored = all(update.low_rank for update in point.updates.values())
+    base = None if factored else base_on_disk(point, settings.base_model)
+    near, error = truncated(point, settings.rank, base=base)
+    near.save_pretrained(settings.output_dir)
+    print(f"adapter at t={settings.t:g}, {_ranks(near)}; relative error of the update {error:.3g}")
+
+
+def _ranks(point: "Adapter") -> str:
+    """The ranks of a point's modules in words."""
+    ranks = sorted({update.rank for update in point.updates.values() if update.low_rank})
+    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}" if ranks else "without factors"

@@ -1,0 +1,74 @@
+"""The paths that a command line gives: a line, lines in a row, fitted curves."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from modeconn.cli.naming import named
+
+if TYPE_CHECKING:
+    from modeconn.paths.path import Path
+
+
+class PathSettings(Protocol):
+    """The settings that say which paths."""
+
+    @property
+    def start(self) -> str | None:
+        """Checkpoint at t = 0 of a line."""
+        ...
+
+    @property
+    def end(self) -> str | None:
+        """Checkpoint at t = 1."""
+        ...
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Checkpoints in a row."""
+        ...
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Path folders."""
+        ...
+
+    @property
+    def space(self) -> Literal["weights", "factors", "aligned-factors"]:
+        """The coordinates of the lines."""
+        ...
+
+
+def given_paths(settings: PathSettings) -> "list[Path]":
+    """The paths in the order line, lines between consecutive points, path folders; all with names of their own.
+
+    Raises:
+        PathError: If there is none, an end is missing, there is one point only, or two paths have one name.
+        AdapterError: If a checkpoint cannot be read, or two cannot be joined.
+    """
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.errors import PathError, listed
+    from modeconn.paths import LinearPath, load_path
+
+    rows = [source for source in (settings.start, settings.end) if source], list(settings.points)
+    if len(rows[0]) == 1 or len(rows[1]) == 1 or not (rows[0] or rows[1] or settings.path):
+        raise PathError(
+            "there is no path to evaluate",
+            expected="--start and --end, two --points or more, or --path",
+            got=f"{len(rows[0])} ends, {len(rows[1])} points, {len(settings.path)} path folders",
+            remedy="give both ends of a line, or the folder that modeconn fit wrote",
+        )
+    sources = list(dict.fromkeys([*rows[0], *rows[1]]))
+    points = {source: Adapter.from_pretrained(source, name=name) for source, name in named(sources)}
+    lines = [
+        LinearPath(points[start], points[end], space=settings.space) for row in rows for start, end in pairwise(row)
+    ]
+    paths = [*lines, *(load_path(folder) for folder in settings.path)]
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        raise PathError(
+            "the paths cannot be told apart",
+            expected="paths with names of their own",
+            got=listed(names),
+            remedy="give each path once",
+        )
+    return paths
