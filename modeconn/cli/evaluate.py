@@ -131,8 +131,7 @@ def _opened(settings: Settings, paths: "Sequence[Curve]", tasks: "list[Task]") -
     """The run folder, which holds none of the inputs."""
     from modeconn.runs import RunFolder, refuse_inputs_inside
 
-    points = _points(paths)
-    bases = {settings.base_model, *(point.config.base_model for point in points)}
+    bases = {settings.base_model, *(point.config.base_model for point in _points(paths))}
     given = [source for source in (settings.start, settings.end, *settings.points, *settings.path) if source]
     refuse_inputs_inside(settings.output_dir, [*given, *settings.tasks, *bases])
     return RunFolder.open(
@@ -140,11 +139,8 @@ def _opened(settings: Settings, paths: "Sequence[Curve]", tasks: "list[Task]") -
         command="evaluate",
         settings=settings.resolved(),
         hashes={
-            **{
-                f"{path.name}: {number} {p.name}": p.fingerprint
-                for path in paths
-                for number, p in enumerate(path.points)
-            },
+            **{f"adapter {point.name}": point.fingerprint for path in paths for point in (path.start, path.end)},
+            **{f"bend {n} of {path.name}": path.points[n].fingerprint for path in paths for n in _bends(path)},
             **{f"task {task.name}": task.fingerprint for task in tasks},
         },
         overwrite=settings.overwrite,
