@@ -133,6 +133,8 @@ def assert_tensors_matter(folder: Path) -> None:
     """A change of any tensor changes the fingerprint."""
     point = mc.Adapter.from_pretrained(folder)
     for name, value in point.tensors.items():
+        if ".original_module." in name:  # what a head was before training, which PEFT saves with bias="all"
+            continue
         changed = value.clone()
         changed.view(-1)[0] += 1.0
         other = mc.Adapter.from_tensors({**point.tensors, name: changed}, point.config)

@@ -75,9 +75,8 @@ def _llama(**overrides: Any) -> LlamaForCausalLM:
 
 
 def _gpt2(**overrides: Any) -> GPT2LMHeadModel:
-    return GPT2LMHeadModel(
-        GPT2Config(vocab_size=len(VOCABULARY), n_embd=16, n_layer=2, n_head=2, n_positions=64, **_ids(), **overrides)
-    )
+    config: dict[str, Any] = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=len(VOCABULARY), **_ids(), **(config | overrides)))
 
 
 def _bert(**overrides: Any) -> BertForSequenceClassification:

@@ -1,7 +1,6 @@
 """A checkpoint as a point: what it adds to the base model's parameters and what it puts in their place."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,16 +10,18 @@ from typing import Any
 import torch
 
 from modeconn.adapters.agreement import check_have_updates, check_same_base, check_same_shapes
+from modeconn.adapters.binding import bound, within
 from modeconn.adapters.config import AdapterConfig
-from modeconn.adapters.layout import Layout
 from modeconn.adapters.initial import since_initial
 from modeconn.adapters.kinds.kind import PREFIX
 from modeconn.adapters.kinds.lora import combined_config, lora_tensors
+from modeconn.adapters.layout import Layout
 from modeconn.adapters.reading import read_adapter_files
+from modeconn.adapters.saving import check_savable, settings_to_save
 from modeconn.adapters.stored import StoredTensors
 from modeconn.adapters.update import BaseWeights, Update
 from modeconn.adapters.writing import write_adapter
-from modeconn.errors import AdapterError, listed
+from modeconn.errors import AdapterError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,30 +126,9 @@ class Adapter:
         Raises:
             AdapterError: If the point is a difference, or the folder cannot be written.
         """
-        if self.saved and not math.isclose(self.weight_sum, 1.0):
-            raise AdapterError(
-                f"cannot save {self.name} as an adapter",
-                expected="a combination whose coefficients sum to 1, because it holds saved modules"
-                f" ({listed(self.saved)})",
-                got=f"coefficients that sum to {self.weight_sum:g}",
-                remedy="add the difference to a checkpoint first",
-            )
-        if self.replaces:
-            raise AdapterError(
-                f"cannot save {self.name} as an adapter",
-                expected="changes that an adapter can hold",
-                got="the weights of a full fine-tune",
-                remedy="write a full model: export_merged(point, folder); on the command line modeconn export --merged",
-            )
-        if not (self.updates or self.own) and self.config.kind.has_update:
-            raise AdapterError(
-                f"cannot save {self.name} as an adapter",
-                expected="a point with an update",
-                got="a combination in which every update cancels",
-                remedy="the base model itself is that point",
-            )
+        check_savable(self)
         copies = {_copy_name(name): value for name, value in self.base_copies.items()}
-        return write_adapter(Path(folder), {**self.tensors, **copies}, dict(self.config.raw), self.provenance)
+        return write_adapter(Path(folder), {**self.tensors, **copies}, settings_to_save(self), self.provenance)
 
     @cached_property
     def tensors(self) -> Mapping[str, torch.Tensor]:
@@ -178,7 +158,7 @@ class Adapter:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 in hex of what the point does: its updates and saved modules; of its tensors where it has no update."""
+        """SHA-256 in hex of what the point does: of updates and saved modules, else of its tensors."""
         digest = hashlib.sha256()
         for name in sorted(self.updates):
             digest.update(f"{name} {self.updates[name].digest()}".encode())
@@ -201,15 +181,8 @@ class Adapter:
         return any(update.needs_base for update in self.updates.values())
 
     def within(self, base: BaseWeights) -> "Adapter":
-        """The same point for one base: with the sizes that only it knows, without updates of what it has not got.
-
-        Args:
-            base: Where the base's weights are, such as an `AdapterModel`.
-        """
-        found = {name: update.within(base, name) for name, update in self.updates.items()}
-        if all(found[name] is update for name, update in self.updates.items()):
-            return self
-        return replace(self, updates={name: update for name, update in found.items() if update.parts})
+        """The same point for one base (see `on`), with the sizes that only it knows and no update of what it has not got."""
+        return within(self, base)
 
     @property
     def replaces(self) -> bool:
@@ -222,13 +195,7 @@ class Adapter:
         Args:
             base: Where the base's weights are, such as an `AdapterModel`.
         """
-        if not self.needs_base:
-            return self
-        bound = {
-            name: update.on(base.weight(name), transposed=base.transposed(name)) if update.needs_base else update
-            for name, update in self.within(base).updates.items()
-        }
-        return replace(self, updates=bound)
+        return bound(self, base)
 
     def inner(self, other: "Adapter") -> float:
         """The inner product of two points in weights space, saved modules included, in float64.
@@ -312,7 +279,8 @@ def combine(
     }
     config = first.config
     if updates:
-        config = replace(config, raw=combined_config(config, updates))
+        named = next((p.config.base_model for p in points if p.config.base_model), None)
+        config = replace(config, raw={**combined_config(config, updates), "base_model_name_or_path": named})
     return Adapter(
         config,
         updates,

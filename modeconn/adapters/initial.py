@@ -63,7 +63,9 @@ def since_initial(files: AdapterFiles, initial: str | Path | None) -> AdapterFil
 
 def _check_scaling(raw: Mapping[str, Any], first: Mapping[str, Any], origin: str) -> None:
     """Raise if the initial adapter is scaled in another way: its factors were then not taken out of this base."""
-    differing = [f"{key}={first.get(key)!r} instead of {raw.get(key)!r}" for key in _SCALING if _differ(raw, first, key)]
+    differing = [
+        f"{key}={first.get(key)!r} instead of {raw.get(key)!r}" for key in _SCALING if _differ(raw, first, key)
+    ]
     if differing:
         raise AdapterError(
             f"the initial adapter is not that of {origin}",

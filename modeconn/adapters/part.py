@@ -114,12 +114,13 @@ class Part(ABC):
         """SHA-256 in hex of the kind and of the fields' values."""
         found = hashlib.sha256(type(self).__name__.encode())
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, torch.Tensor):
-                found.update(f"{field.name} {tuple(value.shape)}".encode())
-                found.update(value.detach().reshape(-1).contiguous().cpu().view(torch.uint8).numpy().tobytes())
-            else:
-                found.update(f"{field.name} {value.digest() if isinstance(value, Part) else value!r}".encode())
+            whole = getattr(self, field.name)
+            for value in whole if isinstance(whole, tuple) else (whole,):
+                if isinstance(value, torch.Tensor):
+                    found.update(f"{field.name} {tuple(value.shape)}".encode())
+                    found.update(value.detach().reshape(-1).contiguous().cpu().view(torch.uint8).numpy().tobytes())
+                else:
+                    found.update(f"{field.name} {value.digest() if isinstance(value, Part) else value!r}".encode())
         return found.hexdigest()
 
 

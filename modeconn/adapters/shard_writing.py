@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from modeconn.adapters.shards import SAFE_FILE, SAFE_INDEX
+from modeconn.adapters.stored import is_finite
 from modeconn.errors import AdapterError
 
 _NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -97,7 +98,7 @@ def _header(tensors: Sequence[TensorToWrite]) -> bytes:
 
 def _check_finite(tensor: TensorToWrite, values: torch.Tensor) -> None:
     """Raise if numbers were lost in rounding."""
-    if not values.isfinite().all():
+    if not is_finite(values):
         raise AdapterError(
             f"{tensor.name} cannot be written in {tensor.dtype}",
             expected="numbers that the dtype can hold",

@@ -90,6 +90,8 @@ def _entry(file: Path, name: str, entry: object, data: int, stamp: tuple[int, in
         numbers = [*shape, begin, end]
     except (TypeError, KeyError, ValueError) as error:
         raise _broken(file, f"an entry {str(entry)[:80]!r} for {name}") from error
+    if not isinstance(kind, str):
+        raise _broken(file, f"dtype {str(kind)[:80]} for {name}")
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise _broken(file, f"shape {str(shape)[:80]} at {begin}, {end} for {name}")
     if kind not in _DTYPES:

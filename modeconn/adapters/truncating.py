@@ -13,8 +13,8 @@ from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.kinds.replaced import AddedBias, Replaced, ReplacedRows
 from modeconn.adapters.part import LowRank
 from modeconn.adapters.ties import with_ties
-from modeconn.adapters.update import Update, needs_base
-from modeconn.errors import AdapterError
+from modeconn.adapters.update import Update, agree, needs_base
+from modeconn.errors import AdapterError, listed
 
 _HELD = (Fused, AddedBias, Replaced, ReplacedRows)  # a LoRA file holds them as they are
 
@@ -50,6 +50,7 @@ def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tu
             f"cannot truncate {point.name}", expected="a rank of at least 1", got=str(rank), remedy="give --rank 16"
         )
     if base is not None:
+        _check_shapes(point, base)
         ties = base.skeleton.ties
         groups = [[first, *(name for name in ties if ties[name] == first)] for first in sorted(set(ties.values()))]
         point = with_ties(point.within(base), groups)
@@ -70,6 +71,24 @@ def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tu
             remedy="write a merged full model: export_merged(point, folder), on the command line --merged",
         )
     return _adapter(point, updates, saved, base), (lost / total) ** 0.5 if total else 0.0
+
+
+def _check_shapes(point: Adapter, base: FullModel) -> None:
+    """Raise unless the base has all parameters that the point changes, in their shapes."""
+    skeleton = base.skeleton
+    odd = []
+    for name, update in point.within(base).updates.items():
+        shape = skeleton.shapes.get(skeleton.ties.get(name, name))
+        found = update.shape[::-1] if base.transposed(name) and not update.stored else update.shape
+        if shape is None or not agree(found, shape):
+            odd.append(f"{name} {list(found)} for {list(shape) if shape else 'none'}")
+    if odd:
+        raise AdapterError(
+            f"{point.name} does not fit the base model {base.folder}",
+            expected="updates in the shapes of the base's parameters",
+            got=listed(odd),
+            remedy="give the base that it was trained on",
+        )
 
 
 def _adapter(

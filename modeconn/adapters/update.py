@@ -116,7 +116,8 @@ class Update:
                 "an update has no factors",
                 expected="low-rank parts only",
                 got=", ".join(sorted({type(part).__name__ for part in self.parts})),
-                remedy="use its dense form, or approximate it by a truncated SVD",
+                remedy="take the nearest LoRA adapter: truncated(point, rank), on the command line modeconn export"
+                " --rank; or write a full model with --merged",
             )
         up = torch.cat([part.up.to(dtype) for part in self.low_rank], dim=1)  # [rows, R]
         scaled = [

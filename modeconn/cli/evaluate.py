@@ -39,6 +39,10 @@ class Settings:
     space: Literal["weights", "factors", "aligned-factors"] = field(
         default="weights", metadata=flag_help("coordinates of the lines")
     )
+    heads: Literal["shared", "own", "skip"] | None = field(
+        default=None,
+        metadata=flag_help("whose head counts, where heads differ: the start's, each end's, the base's"),
+    )
     num_points: int = field(default=21, metadata=flag_help("evenly spaced positions, ends included"))
     t: tuple[float, ...] | None = field(default=None, metadata=flag_help("the positions themselves, from 0 to 1"))
     split: str = field(default="test", metadata=flag_help("split of every task"))
@@ -55,6 +59,9 @@ class Settings:
     token_budget: int = field(default=2048, metadata=flag_help("tokens a batch, padding included"))
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = field(
         default="float32", metadata=flag_help("dtype of the base's weights")
+    )
+    quantization: Literal["torchao-int8", "bnb-8bit", "bnb-4bit"] | None = field(
+        default=None, metadata=flag_help("round the base's weights; needs torchao or bitsandbytes")
     )
     device: str = field(default="cpu", metadata=flag_help("torch device"))
     overwrite: bool = False
@@ -139,7 +146,9 @@ def _opened(settings: Settings, paths: "Sequence[Curve]", tasks: "list[Task]") -
         command="evaluate",
         settings=settings.resolved(),
         hashes={
-            **{f"adapter {point.name}": point.fingerprint for path in paths for point in (path.start, path.end)},
+            **{
+                f"adapter {point.name}": point.fingerprint for path in paths for point in (path.start, path.head_of_end)
+            },
             **{f"bend {n} of {path.name}": path.points[n].fingerprint for path in paths for n in _bends(path)},
             **{f"task {task.name}": task.fingerprint for task in tasks},
         },
@@ -158,6 +167,7 @@ def _model(settings: Settings, paths: "Sequence[Curve]") -> "AdapterModel":
         labels=settings.labels,
         device=settings.device,
         dtype=settings.dtype,
+        quantization=settings.quantization,
     )
     _refuse_class_settings(settings, model.family.task_type)
     return model

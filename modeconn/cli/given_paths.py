@@ -37,6 +37,11 @@ class PathSettings(Protocol):
         """The coordinates of the lines."""
         ...
 
+    @property
+    def heads(self) -> Literal["shared", "own", "skip"] | None:
+        """Whose head counts."""
+        ...
+
 
 def given_paths(settings: PathSettings) -> "list[Path]":
     """The paths in the order line, lines between consecutive points, path folders; all with names of their own.
@@ -60,7 +65,9 @@ def given_paths(settings: PathSettings) -> "list[Path]":
     sources = list(dict.fromkeys([*rows[0], *rows[1]]))
     points = {source: Adapter.from_pretrained(source, name=name) for source, name in named(sources)}
     lines = [
-        LinearPath(points[start], points[end], space=settings.space) for row in rows for start, end in pairwise(row)
+        LinearPath(points[start], points[end], space=settings.space, heads=settings.heads)
+        for row in rows
+        for start, end in pairwise(row)
     ]
     paths = [*lines, *(load_path(folder) for folder in settings.path)]
     names = [path.name for path in paths]

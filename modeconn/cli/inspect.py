@@ -1,128 +1,191 @@
-"""Say what adapters hold: kind, modules, ranks, shapes, the size of every update, and whether they can be joined.
+"""Say what checkpoints hold: kind, modules, ranks, shapes, the size of every update, and how they can be joined.
 
-Works without the base model; with it, updates are also given relative to the base's weights, and the fit is checked.
+Works without the base model; with it, updates are also given relative to the base's weights, those that are functions
+of them get a size at all, and the fit is checked. The base stays on disk.
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from modeconn.adapters.adapter import Adapter
+    from modeconn.adapters.summary import MeasuredBase, Row
+    from modeconn.paths.joining import Joining
+
+MOST_MODULES = 40  # lines of a table that can be read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What to inspect."""
 
-    adapters: tuple[str, ...] = field(metadata=flag_help("adapter folders or hub ids") | {"positional": True})
+    adapters: tuple[str, ...] = field(
+        metadata=flag_help("adapters or full fine-tunes: folders or hub ids") | {"positional": True}
+    )
     base_model: str | None = field(default=None, metadata=flag_help("check the fit, and give relative norms"))
+    all: bool = field(default=False, metadata=flag_help(f"a line for each module, also of more than {MOST_MODULES}"))
     json: bool = field(default=False, metadata=flag_help("print one JSON object instead of tables"))
     quiet: bool = False
 
 
 def run(settings: Settings) -> int:
-    """Print a table of the adapters, one of their modules, and why pairs cannot be joined."""
-    import pandas as pd
+    """Print a table of the checkpoints, one of their modules, and which pairs can be joined in which coordinates."""
+    from itertools import combinations
 
     from modeconn.adapters.adapter import Adapter
-    from modeconn.cli.tables import print_table
+    from modeconn.adapters.summary import by_type, rows_of
+    from modeconn.cli.naming import named
+    from modeconn.paths.joining import joining
 
-    adapters = [Adapter.from_pretrained(source, allow_zero=True) for source in settings.adapters]
-    norms = _base_norms(adapters, settings.base_model)
-    summaries = pd.DataFrame([_summary(adapter) for adapter in adapters])
-    modules = pd.DataFrame([row for adapter in adapters for row in _modules(adapter, norms)])
-    problems = _problems(adapters)
+    points = [Adapter.from_pretrained(source, name=name, allow_zero=True) for source, name in named(settings.adapters)]
+    bases = _bases(points, settings.base_model)
+    rows = [rows_of(point, bases.get(point.name)) for point in points]
+    summaries = [_summary(point, own, bases.get(point.name)) for point, own in zip(points, rows, strict=True)]
+    pairs = [joining(first, second) for first, second in combinations(points, 2)]
+    modules = [row for own in rows for row in own]
+    notes = _notes(points, summaries, rows)
     if settings.json:
-        content = {"adapters": _records(summaries), "modules": _records(modules), "cannot_be_joined": problems}
+        content = {
+            "adapters": summaries,
+            "modules": [_as_dict(row) for row in modules],
+            "module_types": [_as_dict(row) for row in by_type(modules)],
+            "pairs": [{"first": p.first, "second": p.second, "spaces": p.spaces, "refused": p.refused} for p in pairs],
+            "cannot_be_joined": _warnings(pairs),
+            "notes": notes,
+        }
         print(json.dumps(content, indent=2))
         return 0
-    print_table(summaries)
-    print()
-    print_table(modules)
-    for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
+    shown = modules if settings.all or len(modules) <= MOST_MODULES else by_type(modules)
+    _print(summaries, shown, pairs, with_base=settings.base_model is not None)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    for warning in _warnings(pairs):
+        print(f"warning: {warning}", file=sys.stderr)
     return 0
 
 
-def _summary(adapter: "Adapter") -> dict[str, Any]:
-    """One adapter as a row."""
-    ranks = sorted({update.rank for update in adapter.updates.values()})
+def _bases(points: "Sequence[Adapter]", base_model: str | None) -> "dict[str, MeasuredBase]":
+    """The base of each point as what the point is used for, after checking that it fits; nothing without a base."""
+    if base_model is None:
+        return {}
+    from modeconn.adapters.full import FullModel
+    from modeconn.adapters.summary import MeasuredBase
+    from modeconn.models.loading import local_folder
+    from modeconn.models.stored_fit import check_fits_stored
+
+    folder = local_folder(base_model)
+    uses = {point.config.task_type for point in points}
+    opened = {use: MeasuredBase(FullModel.open(folder, task_type=use, strict=False)) for use in uses}
+    for point in points:
+        check_fits_stored(opened[point.config.task_type].model, point)
+    return {point.name: opened[point.config.task_type] for point in points}
+
+
+def _summary(point: "Adapter", rows: "Sequence[Row]", base: "MeasuredBase | None") -> dict[str, Any]:
+    """One point as a row."""
+    from modeconn.adapters.summary import linear_weights, total_norm
+
+    changes = [row for row in rows if row.kind != "saved"]
+    linear = linear_weights(base.model) if base is not None else frozenset()
     return {
-        "adapter": adapter.name,
-        "kind": adapter.config.raw.get("peft_type"),
-        "task type": adapter.config.task_type,
-        "base model": adapter.config.base_model,
-        "modules": len(adapter.updates),
-        "rank": " ".join(map(str, ranks)),
-        "parameters": adapter.layout.num_parameters,
-        "norm of update": sum(update.inner(update) for update in adapter.updates.values()) ** 0.5,
-        "saved modules": " ".join(sorted(adapter.saved)),
+        "adapter": point.name,
+        "kind": point.config.kind.name,
+        "task type": point.config.task_type,
+        "base model": point.config.base_model,
+        "modules": len(changes),
+        "rank": " ".join(map(str, sorted({row.rank for row in changes if row.rank is not None}))) or None,
+        "alpha": " ".join(f"{alpha:g}" for alpha in sorted({row.alpha for row in changes if row.alpha is not None}))
+        or None,
+        "dtype": " ".join(sorted({dtype for row in rows if row.dtype for dtype in row.dtype.split()})) or None,
+        "parameters": point.layout.num_parameters,
+        "norm of update": total_norm(row.norm for row in changes),
+        "relative norm": _relative(changes),
+        "coverage": f"{len(linear & point.updates.keys())} of {len(linear)} linear" if linear else None,
+        "saved modules": " ".join(sorted(point.saved)) or None,
     }
 
 
-def _modules(adapter: "Adapter", norms: dict[str, float]) -> list[dict[str, Any]]:
-    """Every changed parameter as a row."""
-    rows = []
-    for name, update in sorted(adapter.updates.items()):
-        norm = max(update.inner(update), 0.0) ** 0.5
-        row = {
-            "adapter": adapter.name,
-            "parameter": name,
-            "shape": " x ".join(map(str, update.shape)),
-            "rank": update.rank,
-            "scaling": update.parts[0].scaling,
-            "norm": norm,
-        }
-        rows.append(row | ({"relative norm": norm / norms[name]} if norms else {}))
-    for name, value in sorted(adapter.saved.items()):
-        shape = " x ".join(map(str, value.shape))
-        rows.append({"adapter": adapter.name, "parameter": name, "shape": shape, "norm": float(value.norm())})
-    return rows
+def _relative(rows: "Sequence[Row]") -> float | None:
+    """The norm of the updates over that of the parameters that they change."""
+    from modeconn.adapters.summary import total_norm
+
+    norm, base_norm = total_norm(row.norm for row in rows), total_norm(row.base_norm for row in rows)
+    return norm / base_norm if norm is not None and base_norm else None
 
 
-def _base_norms(adapters: "list[Adapter]", base_model: str | None) -> dict[str, float]:
-    """The norm of every base weight, after checking that the adapters fit; nothing without a base."""
-    if base_model is None:
-        return {}
-    from modeconn.models.adapter_model import AdapterModel
-
-    norms: dict[str, float] = {}
-    models: dict[str, AdapterModel] = {}
-    for adapter in adapters:
-        shapes = {name: tuple(value.shape) for name, value in sorted(adapter.saved.items())}
-        kind = f"{adapter.config.task_type} {shapes}"  # what the architecture and its head depend on
-        if kind in models:
-            models[kind].check(adapter)
-        else:
-            models[kind] = AdapterModel.from_pretrained(base_model, adapters=[adapter])
-        module = models[kind].module
-        norms |= {name: float(module.get_parameter(name).norm()) for name in adapter.updates.keys() - norms.keys()}
-    return norms
+def _as_dict(row: "Row") -> dict[str, Any]:
+    """A row by its column names."""
+    return {
+        "adapter": row.adapter,
+        "parameter": row.parameter,
+        "count": row.count,
+        "kind": row.kind,
+        "rank": row.rank,
+        "alpha": row.alpha,
+        "dtype": row.dtype,
+        "shape": row.told_shape,
+        "norm": row.norm,
+        "relative norm": row.relative_norm,
+    }
 
 
-def _problems(adapters: "list[Adapter]") -> list[str]:
-    """Why pairs of adapters cannot be joined by a line in weights space; empty if all can."""
-    from modeconn.errors import ModeconnError
-    from modeconn.paths.line import LinearPath
+def _notes(
+    points: "Sequence[Adapter]", summaries: Sequence[dict[str, Any]], rows: "Sequence[Sequence[Row]]"
+) -> list[str]:
+    """What a reader of the tables should know."""
+    notes = []
+    for point, own in zip(points, rows, strict=True):
+        name, kind = point.name, point.config.kind
+        if point.is_zero:
+            notes.append(f"{name} changes nothing: it was saved before training")
+        if not kind.has_update:
+            notes.append(f"{name} has no weight update ({kind.name}), so no norms; its own tensors are listed")
+        elif any(row.norm is None for row in own):
+            notes.append(f"norms of {name} ({kind.name}) need the base's weights: give --base-model")
+    for column in ("base model", "dtype", "task type"):
+        values = {summary["adapter"]: summary[column] for summary in summaries if summary[column]}
+        if len(set(values.values())) > 1:
+            told = ", ".join(f"{name}: {value}" for name, value in values.items())
+            notes.append(f"the checkpoints differ in {column} ({told})")
+    return notes
 
-    problems = []
-    for number, first in enumerate(adapters):
-        if first.is_zero:
-            problems.append(f"{first.name} changes nothing: it was saved before training")
-        for second in adapters[number + 1 :]:
-            try:
-                LinearPath(first, second)
-            except ModeconnError as error:
-                problems.append(f"{first.name} and {second.name} cannot be joined: {error.got}")
-    return problems
+
+def _warnings(pairs: "Sequence[Joining]") -> list[str]:
+    """Pairs that no line in weights space joins, and what is left to them."""
+    return [
+        f"{pair.first} and {pair.second} cannot be joined in weights space: {pair.refused['weights']}"
+        + (f"; a line in space={' or '.join(pair.spaces)} is possible" if pair.spaces else "; nor in any other")
+        for pair in pairs
+        if "weights" in pair.refused
+    ]
 
 
-def _records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
-    """A table as JSON values, missing ones as null."""
-    return json.loads(str(frame.to_json(orient="records")))
+def _print(
+    summaries: Sequence[dict[str, Any]], rows: "Sequence[Row]", pairs: "Sequence[Joining]", *, with_base: bool
+) -> None:
+    """The tables; columns that nothing is known for are left out."""
+    import pandas as pd
+
+    from modeconn.cli.tables import print_table
+
+    kinds = {"rank": "Int64", "alpha": "Float64", "norm": "Float64", "relative norm": "Float64"}
+    modules = pd.DataFrame([_as_dict(row) for row in rows]).astype(kinds)
+    summary = pd.DataFrame(summaries).astype({"norm of update": "Float64", "relative norm": "Float64"})
+    unused = [] if with_base else ["relative norm", "coverage"]
+    modules = modules.drop(columns=[*(["count"] if (modules["count"] == 1).all() else []), *unused[:1]])
+    print_table(summary.drop(columns=unused))
+    print()
+    print_table(modules)
+    if pairs:
+        spaces = ("weights", "factors", "aligned-factors")
+        joined = [
+            {"first": p.first, "second": p.second, **{s: "yes" if s in p.spaces else "no" for s in spaces}}
+            for p in pairs
+        ]
+        print()
+        print_table(pd.DataFrame(joined), title="lines between two, by space")

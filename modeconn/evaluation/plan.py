@@ -3,8 +3,10 @@
 import time
 from collections.abc import Sequence
 
+from modeconn.evaluation.own_heads import OneHead, by_head
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
+from modeconn.models.point_model import PointModel
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
@@ -29,10 +31,12 @@ def plan_evaluation(
     Raises:
         ModeconnError: For everything that would stop the evaluation before its first point.
     """
-    encoded = [model.encode(task, split, settings) for task in tasks]
+    parts = by_head(path, model, tasks) if path.heads == "own" else [OneHead(path, model, list(tasks), "start")]
+    encoded_by_part = [[one.model.encode(task, split, settings) for task in one.tasks] for one in parts]
+    encoded = [one for part in encoded_by_part for one in part]
     tokens = sum(_num_tokens(one) for one in encoded)
     weights = sum(weight.numel() * weight.element_size() for weight in model.module.parameters())
-    seconds = _seconds_per_token(path, model, encoded) * tokens * num_points
+    seconds = _seconds_per_token(parts[0].path, parts[0].model, encoded_by_part[0]) * tokens * num_points
     return {
         "points": str(num_points),
         "examples": str(sum(one.num_examples for one in encoded)),
@@ -50,7 +54,7 @@ def _num_tokens(encoded: EncodedTask) -> int:
     return sum(batch.inputs["input_ids"].numel() for batch in encoded.batches)
 
 
-def _seconds_per_token(path: Path, model: AdapterModel, encoded: Sequence[EncodedTask]) -> float:
+def _seconds_per_token(path: Path, model: PointModel, encoded: Sequence[EncodedTask]) -> float:
     """The time that a few batches take at the middle of the path, the second time."""
     samples = [one.sample(_PROBED_ROWS) for one in encoded]
     with model.at(path(0.5)) as module:

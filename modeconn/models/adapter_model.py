@@ -18,7 +18,7 @@ from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.errors import ModelError
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums, reduce_rows
 from modeconn.models.family import Classifier, Family, family_of, score_batch
-from modeconn.models.fingerprint import base_fingerprint
+from modeconn.models.fingerprint import fingerprint_of
 from modeconn.models.full import check_given, check_whole, given_by_all
 from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size, labels_for_task
 from modeconn.models.loading import (
@@ -27,6 +27,7 @@ from modeconn.models.loading import (
     guess_task_type,
     load_base,
     load_tokenizer,
+    local_folder,
     longest_input,
     named_base,
     quiet_peft,
@@ -35,7 +36,8 @@ from modeconn.models.loading import (
 )
 from modeconn.models.placing import Weights, check_fits, placed
 from modeconn.models.prompted import loaded_by_peft, room_for_prompts
-from modeconn.models.reference import loaded_by_transformers
+from modeconn.models.quantised import loading_options
+from modeconn.models.reference import loaded_by_transformers, overwritten
 from modeconn.models.vocabulary import fit_vocabulary
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
@@ -75,6 +77,7 @@ class AdapterModel:
         labels: Sequence[str] | None = None,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
+        quantization: Any = None,  # noqa: ANN401
     ) -> "AdapterModel":
         """Load a base model for some adapters.
 
@@ -85,6 +88,9 @@ class AdapterModel:
             labels: Names of a classifier's classes in the order of its head, where the adapters do not say.
             device: Where the model lives.
             dtype: The dtype of its weights.
+            quantization: "torchao-int8", "bnb-8bit", "bnb-4bit" (needs torchao or bitsandbytes) or a quantisation
+                config of transformers, to round the base's weights while it is loaded. Points run beside them,
+                unrounded. A checkpoint that is quantised already needs none.
 
         Raises:
             ModelError: If the base cannot be loaded or is not the adapters', the device cannot be used, or `labels` are
@@ -104,16 +110,18 @@ class AdapterModel:
             task_type=task_type,
             num_labels=head_size(adapters, task_type=task_type) or (len(model_labels) if model_labels else None),
             saved=given_by_all(adapters) if adapters else None,
+            options=loading_options(
+                quantization, dtype=as_dtype(dtype), device=device, saved=[n for a in adapters for n in a.saved]
+            ),
         )
         module, absent = load(dtype=as_dtype(dtype))
-        # Float16 has lost digits that the hash is made from.
-        fingerprint = base_fingerprint(load(dtype=torch.bfloat16)[0] if module.dtype == torch.float16 else module)
+        fingerprint = fingerprint_of(module, lambda: local_folder(source), task_type)
         if not model_labels:
             model_labels = base_labels(getattr(module.config, "id2label", None))
         tokenizer = load_tokenizer(tokenizer_source(source, adapters) if fit_vocabulary(module, adapters) else source)
         set_padding(module.config, tokenizer)
         model = cls(
-            module.to(device),
+            module if module.device == device else module.to(device),  # a quantised one may not be moved
             tokenizer,
             family_of(task_type, model_labels),
             str(source),
@@ -154,7 +162,7 @@ class AdapterModel:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the model's weights."""
-        return next(self.module.parameters()).dtype
+        return next(one.dtype for one in self.module.parameters() if one.is_floating_point())
 
     @property
     def longest(self) -> int:
@@ -297,11 +305,10 @@ class AdapterModel:
             with loaded_by_transformers(self.module, self.base_name, self.family.task_type, point) as module:
                 yield module
             return
+        point.config.kind.register()
         with TemporaryDirectory() as temporary, quiet_peft():
             folder = point.source or point.save_pretrained(Path(temporary) / "adapter")
-            endings = point.config.kind.overwrites(point.config.raw)
-            apart = [name for name in point.updates if name.endswith(endings)]
-            with loaded_by_peft(self.twin(apart=apart), folder, point) as module:
+            with loaded_by_peft(self.twin(apart=overwritten(point, self.dtype)), folder, point) as module:
                 yield module
 
     def __repr__(self) -> str:

@@ -52,8 +52,7 @@ def export_merged(
     target = Path(folder).expanduser()
     _check_point(point)
     _check_target(target)
-    template = _template(point, base)
-    _check_base(point, template)
+    template = own_template(point) or base_on_disk(point, base)
     merged = merge(point, template, dtype=as_dtype(dtype) if dtype is not None else None)
     _check_space(target, sum(tensor.num_bytes for shard in merged.shards for tensor in shard))
     try:
@@ -73,20 +72,27 @@ def export_merged(
     return target
 
 
-def _template(point: Adapter, base: str | Path | None) -> FullModel:
-    """The model on disk that gives config, tokenizer, and the weights that the point does not."""
-    own = own_template(point)
-    if own is not None:
-        return own
+def base_on_disk(point: Adapter, base: str | Path | None = None) -> FullModel:
+    """The base of a point, opened and not loaded.
+
+    Args:
+        point: The point.
+        base: Folder or hub id; None takes the one that the point names.
+
+    Raises:
+        ModelError: If it is not known, or is not the one that the point recorded.
+    """
     source = base if base is not None else point.config.base_model
     if source is None:
         raise ModelError(
-            f"cannot merge {point.name}",
-            expected="the base model, whose weights it changes",
+            f"the base model of {point.name} is not known",
+            expected="the model whose weights it changes",
             got="none given, and none named by the point",
             remedy="give it: base=..., on the command line --base-model",
         )
-    return FullModel.open(local_folder(source), task_type=point.config.task_type, strict=False)
+    model = FullModel.open(local_folder(source), task_type=point.config.task_type, strict=False)
+    _check_base(point, model)
+    return model
 
 
 def _check_point(point: Adapter) -> None:
@@ -107,7 +113,7 @@ def _check_point(point: Adapter) -> None:
 def _check_base(point: Adapter, template: FullModel) -> None:
     """Raise if the point recorded another base."""
     recorded = point.provenance.get("base_fingerprint")
-    if recorded and not point.replaces and recorded != (found := stored_fingerprint(template)):
+    if recorded and recorded != (found := stored_fingerprint(template)):
         raise ModelError(
             f"{point.name} was trained on another base model than {template.folder}",
             expected=f"the base with fingerprint {recorded[:12]} ({point.config.base_model})",

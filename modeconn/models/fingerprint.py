@@ -1,11 +1,14 @@
 """A short name for a base model's weights, the same in float64, float32 and bf16 and on every device."""
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from modeconn.adapters.full import FullModel
+from modeconn.models.quantised import packed, quantised_while_loading, quantization_of
 
 _SAMPLE = 256
 
@@ -27,11 +30,29 @@ def base_fingerprint(model: nn.Module) -> str:
     backbone = getattr(model, "base_model", model)
     digest = hashlib.sha256()
     for name, parameter in sorted(backbone.named_parameters()):
-        digest.update(f"{name} {tuple(parameter.shape)}".encode())
-        values = parameter.detach().reshape(-1)
-        if values.is_floating_point():
-            digest.update(_rounded(values[:: _step(values.numel())][:_SAMPLE]))
+        for part, values in packed(parameter).items():
+            digest.update(f"{name}{part} {tuple(values.shape)}".encode())
+            digest.update(_rounded(values.reshape(-1)[:: _step(values.numel())][:_SAMPLE]))
     return digest.hexdigest()
+
+
+def fingerprint_of(model: nn.Module, folder: Callable[[], Path], task_type: str) -> str:
+    """The fingerprint of a model that was just loaded.
+
+    One that was quantised on the way has that of the checkpoint: points know the base that they were trained on, not
+    how it is rounded today. A checkpoint that is quantised itself has one of its own, that of its packed numbers.
+
+    Args:
+        model: The model.
+        folder: Finds the checkpoint's folder, where it must be looked at again.
+        task_type: What the model is used for.
+    """
+    # Float16 has lost digits that the hash is made from.
+    if quantised_while_loading(model) or (
+        getattr(model, "dtype", None) == torch.float16 and not quantization_of(model)
+    ):
+        return stored_fingerprint(FullModel.open(folder(), task_type=task_type, strict=False))
+    return base_fingerprint(model)
 
 
 def stored_fingerprint(model: FullModel) -> str:
@@ -54,5 +75,7 @@ def _step(numel: int) -> int:
 
 
 def _rounded(values: torch.Tensor) -> bytes:
-    """Values as bytes, the same in float64, float32 and bf16."""
+    """Values as bytes, the same in float64, float32 and bf16; packed numbers as they are."""
+    if not values.is_floating_point():
+        return values.cpu().numpy().tobytes()
     return values.to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes()

@@ -1,7 +1,7 @@
 """Base models from folders and hub ids: the right class, an explicit dtype, no weight left to chance."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model
 from modeconn.adapters.skeleton import AUTO_CLASSES, task_type_of
 from modeconn.errors import ModelError, listed
+from modeconn.models.quantised import check_in_full_precision, settle
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MAX_LENGTH = 1024  # where neither the model nor the tokenizer sets one
@@ -76,6 +77,7 @@ def load_base(
     dtype: torch.dtype,
     num_labels: int | None = None,
     saved: Collection[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> LoadedBase:
     """Load a base model.
 
@@ -85,9 +87,11 @@ def load_base(
         dtype: The dtype of the weights, whatever the checkpoint's is.
         num_labels: Classes of a classifier's head; a head of another size in the checkpoint is left out.
         saved: Parameters that the points bring along; None where a classifier's new head is to be trained.
+        options: What else `from_pretrained` of transformers is given, as to quantise (see `loading_options`).
 
     Raises:
-        ModelError: If the model cannot be read, or parameters would be left at random values.
+        ModelError: If the model cannot be read, its quantisation is not known, or parameters would be left at random
+            values.
     """
     if task_type not in AUTO_CLASSES:
         raise ModelError(
@@ -96,9 +100,11 @@ def load_base(
             got=repr(task_type),
             remedy="give task_type, or set it in adapter_config.json",
         )
-    kwargs: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
+    kwargs: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, **(options or {})}
     if task_type == "SEQ_CLS" and num_labels is not None:
         kwargs |= {"num_labels": num_labels, "ignore_mismatched_sizes": True}
+    if "quantization_config" in kwargs:
+        check_in_full_precision(_from_local_first(AutoConfig.from_pretrained, source))
     loader = getattr(transformers, AUTO_CLASSES[task_type]).from_pretrained
     with _quiet_transformers():
         model, info = _from_local_first(loader, source, **kwargs)
@@ -113,6 +119,7 @@ def load_base(
             got=f"nothing for {listed(random)}",
             remedy="give the model that the adapters were trained on",
         )
+    settle(model)
     return LoadedBase(model.eval().requires_grad_(False), frozenset(absent))
 
 
@@ -260,8 +267,11 @@ def _quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Silence two remarks of PEFT that users can do nothing about: a renamed property, and GPT-2's stored order."""
+    """Silence remarks of PEFT on what is checked here: a renamed property, GPT-2's stored order, tied weights."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to")
+        warnings.filterwarnings(
+            "ignore", r"Model has `tie_word_embeddings=True` and a tied layer is part of the adapter"
+        )
         yield

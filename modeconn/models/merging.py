@@ -175,7 +175,10 @@ def _blended(update: Update) -> Iterator[torch.Tensor]:
         if len(pieces) == 1:
             yield pieces[0]
         else:
-            yield sum(c * piece.to(precise) for c, piece in zip(update.coefficients, pieces, strict=True))  # type: ignore[misc]
+            total = update.coefficients[0] * pieces[0].to(precise)
+            for weight, piece in zip(update.coefficients[1:], pieces[1:], strict=True):
+                total.add_(piece.to(precise), alpha=weight)
+            yield total
 
 
 def _stretches(numel: int) -> Iterator[tuple[int, int]]:

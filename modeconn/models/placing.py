@@ -1,6 +1,6 @@
 """Putting a point into a model and taking it out again, exactly."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from modeconn.adapters.ties import with_ties
 from modeconn.adapters.update import Update, agree
 from modeconn.errors import ModelError, listed
 from modeconn.models.full import tied_names
+from modeconn.models.quantised import is_quantised, shape_of, unpacked
 
 _Branch = Callable[[torch.Tensor], torch.Tensor]  # what goes into a module -> what is added to its output
 _BF16_ROUNDING = 2.0**-8  # relative; twice the largest, as both sides may have been rounded
@@ -28,8 +29,8 @@ class Weights:
     model: nn.Module
 
     def weight(self, parameter: str) -> torch.Tensor:
-        """A parameter as the model stores it."""
-        return self.model.get_parameter(parameter).detach()
+        """A parameter as the model stores it; of a quantised one the numbers that it stands for."""
+        return unpacked(*_owner(self.model, parameter))
 
     def transposed(self, parameter: str) -> bool:
         """Whether the model stores a parameter as `[in, out]`."""
@@ -51,9 +52,9 @@ def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
     Float32 and float64 weights are replaced by `W_0 + dW`, made from the base's own tensor each time (merging and
     unmerging would drift). Narrower ones (bf16, 8 and 4 bit) would round most of a small update away: there the
     update runs beside the module as `y + dW x` in float32. Parameters that no such branch can serve (norms, trained
-    biases, experts) and those of full fine-tunes are rounded to the model's dtype, as in a merged checkpoint. A parameter is
-    replaced in the module that the point names and nowhere else, so that tied weights stay apart as they do in PEFT;
-    those of full fine-tunes move together.
+    biases, experts) and those of full fine-tunes are rounded to the model's dtype, as in a merged checkpoint. A
+    parameter is replaced in the module that the point names and nowhere else, so that tied weights stay apart as they
+    do in PEFT; those of full fine-tunes, and trained tokens, move together.
 
     Args:
         model: The base model; its parameters' objects are the same before and after.
@@ -68,7 +69,8 @@ def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
         for name, update in point.updates.items():
             module, leaf = _owner(model, name)
             weight = _present(module, leaf, update)
-            if weight.dtype in (torch.float32, torch.float64) or not _takes_branch(module, leaf, update):
+            wide = weight.dtype in (torch.float32, torch.float64) and not is_quantised(weight)
+            if wide or not _takes_branch(module, leaf, update):
                 key = id(weight), id(update)
                 if key not in made:
                     made[key] = folded(weight, update, transposed=is_transposed(module, leaf))
@@ -122,10 +124,11 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
             got=f"{len(missing)} of them are not there: {listed(missing)}",
             remedy=f"give the base that it was trained on (it names {point.config.base_model!r})",
         )
+    present = {name: shape_of(*_owner(model, name)) for name in wanted if name not in made}
     different = [
-        f"{name} {list(shape)} for {list(parameters[name].shape)}"
-        for name, shape in wanted.items()
-        if name not in made and not agree(shape, tuple(parameters[name].shape))
+        f"{name} {list(wanted[name])} for {list(shape)}"
+        for name, shape in present.items()
+        if not agree(wanted[name], shape)
     ]
     if different:
         raise ModelError(
@@ -134,10 +137,19 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
             got=listed(different),
             remedy=f"give the base that it was trained on (it names {point.config.base_model!r})",
         )
-    _check_copies(parameters, point, base_name)
+    check_copies(parameters, point, base_name)
+    replaced = {name for name, update in point.updates.items() if not _takes_branch(*_owner(model, name), update)}
+    rounded = [name for name in {*point.saved, *replaced} - made if is_quantised(parameters[name])]
+    if rounded:
+        raise ModelError(
+            f"{point.name} cannot be put into the quantised base model {base_name}",
+            expected="changes that can run beside a quantised weight, as those of LoRA do",
+            got=f"weights in the place of {listed(rounded)}",
+            remedy="load the base in full precision, or quantise it without these modules",
+        )
 
 
-def _check_copies(parameters: dict[str, nn.Parameter], point: Adapter, base_name: str) -> None:
+def check_copies(parameters: Mapping[str, torch.Tensor], point: Adapter, base_name: str) -> None:
     """Raise if a base weight that was saved with the adapter is not the base's.
 
     Rounding apart: the adapter may have been trained in another dtype than the base is in now.
@@ -212,12 +224,12 @@ def _can_make(model: nn.Module, name: str, update: Update) -> bool:
 def _side_branch(module: nn.Module, weight: torch.Tensor, update: Update) -> _Branch:
     """What an update adds to a module's output, `dW x` in float32, or the bias itself."""
     if weight.ndim == 1:
-        bias = update.dense(weight.detach().float())
-        return lambda read: bias
+        bias = update.dense(weight.detach().float())  # biases are never quantised
+        return lambda _: bias
     if update.low_rank:
         up, down = (factor.to(weight.device) for factor in update.factors())  # [rows, R], [R, columns]
     else:
-        change = update.dense(weight.detach().float(), transposed=is_transposed(module, "weight"))
+        change = update.dense(unpacked(module, "weight").float(), transposed=is_transposed(module, "weight"))
         up, down = (change.T if isinstance(module, Conv1D) else change), None
 
     def branch(read: torch.Tensor) -> torch.Tensor:

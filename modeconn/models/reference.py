@@ -1,4 +1,4 @@
-"""Full fine-tunes as transformers loads them, on their own: what the placed points are compared with."""
+"""What placed points are compared with: what PEFT must not share with the base, and full fine-tunes on their own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,30 @@ import torch
 from torch import nn
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.errors import ModelError
 from modeconn.models.exporting import export_merged
 from modeconn.models.loading import load_base
+
+
+def overwritten(point: Adapter, dtype: torch.dtype) -> list[str]:
+    """The parameters of a base that PEFT changes in place when it loads a point: they must not be shared with it.
+
+    Args:
+        point: The point.
+        dtype: The base's.
+
+    Raises:
+        ModelError: If PEFT must decompose the base's weights and cannot in this dtype.
+    """
+    endings = point.config.kind.overwrites(point.config.raw)
+    if dtype == torch.float64 and ".weight" in endings:
+        raise ModelError(
+            f"PEFT cannot load {point.name} beside a base in float64",
+            expected="a base in float32, bfloat16 or float16, whose weights PEFT decomposes",
+            got=f"float64, and init_lora_weights={point.config.raw.get('init_lora_weights')!r}",
+            remedy="load the base in float32",
+        )
+    return [name for name in point.updates if name.endswith(endings)]
 
 
 @contextmanager

@@ -49,6 +49,13 @@ def save_path(path: Path, folder: str | FilePath) -> FilePath:
             got=type(path).__name__,
             remedy="save the path that it was made from",
         )
+    if path.heads == "own":
+        raise PathError(
+            f"the path {path.name!r} cannot be saved",
+            expected='one head all along: heads="shared" or "skip", or heads as coordinates of the path',
+            got='heads="own"',
+            remedy="save it once with each head",
+        )
     if folder.exists() and any(folder.iterdir()) and not (folder / PATH_FILE).exists():
         raise PathError(
             f"cannot save a path to {folder}",
@@ -64,6 +71,7 @@ def save_path(path: Path, folder: str | FilePath) -> FilePath:
                 "kind": names[type(path)],
                 "space": path.space,
                 "name": path.name,
+                "heads": path.heads,
                 "degree": getattr(path, "degree", None) if isinstance(path, PiecewiseBezier) else None,
                 "points": points,
             }
@@ -110,6 +118,7 @@ def load_path(folder: str | FilePath) -> Path:
     arguments = points if kind in ("line", "slerp") else [points]
     path = make(*arguments, space=read_in, name=content["name"], **degree)
     path.space = space
+    path.heads = content.get("heads")  # the points were saved under the policy
     return path
 
 

@@ -9,7 +9,7 @@ from points import PREFIX, make_point, make_tensors
 from modeconn.errors import AdapterError
 
 A, B = f"{PREFIX}layers.0.q.lora_A.weight", f"{PREFIX}layers.0.q.lora_B.weight"
-UNKNOWN_UPDATE = "the adapter uses settings whose weight update is not known", "expected: plain LoRA"
+UNKNOWN_UPDATE = "the adapter uses settings whose weight update is not known", "expected: settings of LORA"
 UNREADABLE = "the adapter has settings that cannot be read", "expected: values as PEFT writes them"
 
 
@@ -60,9 +60,10 @@ def test_factors_of_two_ranks():
     fails(make_tensors(0) | {B: torch.ones(6, 3)}, "do not fit together", "with r = 2", "got: A [2, 5] and B [6, 3]")
 
 
-def test_a_convolution():
-    kernels = {A: torch.ones(2, 5, 3, 3), B: torch.ones(6, 2, 1, 1)}
-    fails(make_tensors(0) | kernels, "do not fit together", "remedy:", "convolutions are not supported")
+@pytest.mark.parametrize("up", [(6, 2, 3, 3), (6, 3, 1, 1), (6, 2)])
+def test_kernels_that_do_not_fit_together(up):
+    kernels = {A: torch.ones(2, 5, 3, 3), B: torch.ones(*up)}
+    fails(make_tensors(0) | kernels, "do not fit together", f"got: A [2, 5, 3, 3] and B {list(up)}", "remedy: use the")
 
 
 def test_no_update_at_all():
@@ -86,41 +87,42 @@ def test_one_of_the_promised_modules_is_enough():
     assert sorted(point.saved) == ["score.weight"]
 
 
-@pytest.mark.parametrize("kind", ["IA3", "PREFIX_TUNING", "something", None, 3])
+@pytest.mark.parametrize("kind", ["XLORA", "something", None, 3])
 def test_another_kind_of_adapter(kind):
     parts = (
         "is an adapter of a kind that cannot be read",
-        'expected: "peft_type": "LORA"',
+        'expected: "peft_type" in adapter_config.json to be one of',
+        "LORA",
         f'got: "peft_type": {kind!r}',
+        "remedy: merge it into its base",
     )
-    fails(make_tensors(0), *parts, "remedy: convert it to LoRA", peft_type=kind)
+    fails(make_tensors(0), *parts, peft_type=kind)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "reason"),
     [
-        ("use_dora", True),
-        ("lora_bias", True),
-        ("bias", "all"),
-        ("init_lora_weights", "pissa"),
-        ("init_lora_weights", "pissa_niter_16"),
-        ("init_lora_weights", "olora"),
-        ("init_lora_weights", "corda"),
-        ("init_lora_weights", "loftq"),
-        ("init_lora_weights", "lora_ga"),
-        ("layer_replication", [[0, 2], [1, 2]]),
-        ("trainable_token_indices", [1, 2]),
-        ("target_parameters", ["experts.gate"]),
-        ("megatron_config", {"a": 1}),
-        ("a_setting_of_tomorrow", "on"),
+        ("alora_invocation_tokens", [5, 9], " (it acts from a token of the text on, so no one weight does the same)"),
+        ("arrow_config", {"top_k": 2}, " (it chooses among adapters token by token)"),
+        ("enable_lora", [True, False, True], " (one pair of factors for parts of a matrix, which PEFT reads no more)"),
+        ("ensure_weight_tying", True, " (one adapter serves two modules of the base)"),
+        ("kasa_config", {"beta": 1}, " (it cuts the base's smallest singular values away)"),
+        ("layer_replication", [[0, 2], [1, 2]], " (the model has more layers than its base)"),
+        ("megatron_config", {"a": 1}, " (its modules are split over machines)"),
+        ("monteclora_config", {"a": 1}, " (its factors are samples of a distribution)"),
+        ("use_bdlora", {"nblocks": 2}, " (its factors are stored block by block)"),
+        ("use_qalora", True, " (its inputs are averaged in groups)"),
+        ("a_setting_of_tomorrow", "on", ""),
     ],
 )
-def test_a_setting_that_changes_the_update_is_refused(key, value):
-    fails(make_tensors(0), *UNKNOWN_UPDATE, f"got: {key}={value!r}", "path_initial_model", **{key: value})
+def test_a_setting_that_is_no_change_of_weights_is_refused_with_the_reason(key, value, reason):
+    parts = *UNKNOWN_UPDATE, f"got: {key}={value!r}{reason}\n", "remedy: merge the adapter into its base"
+    fails(make_tensors(0), *parts, **{key: value})
 
 
 def test_all_such_settings_are_named_at_once():
-    fails(make_tensors(0), *UNKNOWN_UPDATE, "got: lora_bias=True, use_dora=True\n", use_dora=True, lora_bias=True)
+    settings = {"use_qalora": True, "a_setting_of_tomorrow": 1}
+    fails(make_tensors(0), *UNKNOWN_UPDATE, "got: a_setting_of_tomorrow=1, use_qalora=True (its inputs", **settings)
 
 
 @pytest.mark.parametrize("value", [None, False, [], {}, "", 0])
@@ -128,7 +130,7 @@ def test_an_unknown_setting_with_an_empty_value_is_dropped(value):
     assert make_point(make_tensors(0), a_setting_of_tomorrow=value).updates
 
 
-@pytest.mark.parametrize("init", [True, False, "gaussian", "eva", "orthogonal"])
+@pytest.mark.parametrize("init", [True, False, None, "gaussian", "Gaussian", "eva", "orthogonal", "mica"])
 def test_an_initialisation_that_leaves_the_base_alone_is_accepted(init):
     assert make_point(make_tensors(0), init_lora_weights=init).updates
 
@@ -150,6 +152,14 @@ def test_an_initialisation_that_leaves_the_base_alone_is_accepted(init):
         ("base_model_name_or_path", ["a"]),
         ("task_type", 1),
         ("use_rslora", "yes"),
+        ("use_dora", 1),
+        ("lora_bias", "true"),
+        ("bias", "some"),
+        ("init_lora_weights", 3),
+        ("target_parameters", "experts.gate_up_proj"),
+        ("trainable_token_indices", ["a"]),
+        ("trainable_token_indices", [-1]),
+        ("trainable_token_indices", {"embed_tokens": 3}),
     ],
 )
 def test_a_setting_of_the_wrong_kind_is_refused(key, value):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from modeconn.adapters.kinds.diagonal import Diagonal
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
-from modeconn.adapters.kinds.values import is_number, is_rank
+from modeconn.adapters.kinds.values import is_bias, is_number, is_rank
 
 if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
@@ -73,6 +73,7 @@ ADALORA = Kind(
     # The schedule of the pruning, and settings of LoRA that PEFT does not use here (r, alpha_pattern, use_rslora).
     frozenset(
         {
+            "bias",
             "alpha_pattern",
             "beta1",
             "beta2",
@@ -95,7 +96,11 @@ ADALORA = Kind(
             "use_rslora",
         }
     ),
-    fits={"init_r": is_rank, "lora_alpha": lambda value: value == 0 or is_number(value), "rank_pattern": _is_kept},
-    defaults={"bias": "none"},
+    fits={
+        "bias": is_bias,
+        "init_r": is_rank,
+        "lora_alpha": lambda value: value == 0 or is_number(value),
+        "rank_pattern": _is_kept,
+    },
     scalings=_scalings,
 )

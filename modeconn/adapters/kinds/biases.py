@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from modeconn.adapters.kinds.kind import PREFIX, Unread
+from modeconn.adapters.kinds.kind import PREFIX, Unread, trained_biases
 from modeconn.adapters.kinds.replaced import Replaced, ReplacedRows
 from modeconn.adapters.update import Update
 from modeconn.errors import AdapterError
@@ -17,13 +17,11 @@ _WRAPPED = ".base_layer"
 
 
 def drop_head_copies(unread: Unread) -> None:
-    """Use the second and third copy of a saved head's bias, which PEFT writes with bias="all": the same, and the unused.
+    """Use the second and third copy of a saved module that PEFT writes with bias="all", and of resized embeddings.
 
     `classifier.bias` is there once more as `classifier.modules_to_save.bias`, and what it was before training as
     `classifier.original_module.bias`. A second copy that differs is left unread.
     """
-    if unread.config.raw.get("bias") != "all":
-        return
     for saved in unread.config.modules_to_save:
         for name in [name for name in unread.rest if f".{saved}." in name]:
             plain = name.replace(".modules_to_save.", ".")
@@ -37,8 +35,8 @@ def _equal(unread: Unread, first: str, second: str) -> bool:
 
 
 def take_biases(unread: Unread) -> dict[str, Update]:
-    """Use the biases of the base that were trained (bias="all" or "lora_only"), by the base's parameter names."""
-    if unread.config.raw.get("bias") not in ("all", "lora_only"):
+    """Use the biases of the base that were trained (bias="all", or "lora_only"), by the base's parameter names."""
+    if not trained_biases(unread.config.raw):
         return {}
     names = [n for n in unread.rest if n.startswith(PREFIX) and n.endswith(".bias") and ".lora_" not in n]
     return {

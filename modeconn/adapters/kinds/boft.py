@@ -8,6 +8,7 @@ import torch
 from modeconn.adapters.kinds.cayley import by_blocks, cayley_less_one
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
+from modeconn.adapters.kinds.values import is_bias
 from modeconn.adapters.part import Part
 from modeconn.adapters.update import needs_base
 
@@ -97,6 +98,7 @@ BOFT = Kind(
     read_boft,
     frozenset(
         {
+            "bias",
             "boft_block_num",
             "boft_block_size",
             "boft_dropout",
@@ -105,5 +107,5 @@ BOFT = Kind(
             "init_weights",
         }
     ),
-    defaults={"bias": "none"},
+    fits={"bias": is_bias},
 )

@@ -1,15 +1,15 @@
 """Low-rank updates with diagonal matrices between their factors: AdaLoRA and VeRA."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 
-from modeconn.adapters.part import LowRank, Part
+from modeconn.adapters.kinds.factored import Factored
+from modeconn.adapters.part import LowRank
 
 
 @dataclass(frozen=True, eq=False)
-class Diagonal(Part):
+class Diagonal(Factored):
     """`dW = s diag(b) up diag(d) down`.
 
     Attributes:
@@ -37,18 +37,7 @@ class Diagonal(Part):
         found = (self.up, self.middle, self.down, self.up if self.rows is None else self.rows)
         return not all(value.any() for value in found)
 
-    @property
-    def factored(self) -> LowRank:
-        """The pair of `diag(b) up` and `diag(d) down`."""
-        return self._pair
-
-    @cached_property
-    def _pair(self) -> LowRank:
-        """In float64: the products are rounded once, to the dtype that is asked for."""
+    def pair(self) -> LowRank:
+        """`diag(b) up` and `diag(d) down`."""
         up = self.up.double() if self.rows is None else self.rows.double()[:, None] * self.up.double()
         return LowRank(up, self.middle.double()[:, None] * self.down.double(), self.scaling)
-
-    def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
-        """`s diag(b) up diag(d) down`."""
-        dense = self.factored.delta(base)
-        return dense.float() if base is None else dense

@@ -8,7 +8,7 @@ import torch
 
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
-from modeconn.adapters.kinds.values import is_number, is_pattern, is_rank
+from modeconn.adapters.kinds.values import is_bias, is_number, is_pattern, is_rank
 from modeconn.adapters.part import ANY, Part
 from modeconn.adapters.update import needs_base
 from modeconn.errors import AdapterError
@@ -98,13 +98,15 @@ FOURIERFT = Kind(
     "FOURIERFT",
     read_fourier,
     # How many entries a module has is seen in the tensors.
-    frozenset({"fan_in_fan_out", "init_weights", "n_frequency", "n_frequency_pattern", "random_loc_seed", "scaling"}),
+    frozenset(
+        {"bias", "fan_in_fan_out", "init_weights", "n_frequency", "n_frequency_pattern", "random_loc_seed", "scaling"}
+    ),
     fits={
+        "bias": is_bias,
         "n_frequency": is_rank,
         "n_frequency_pattern": lambda value: is_pattern(value, is_rank),
         "random_loc_seed": lambda value: isinstance(value, int) and not isinstance(value, bool),
         "scaling": is_number,
     },
-    defaults={"bias": "none"},
     scalings=_scalings,
 )

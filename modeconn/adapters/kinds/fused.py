@@ -63,7 +63,7 @@ class Fused(Part):
 
     @property
     def rank(self) -> int:
-        """r of one expert."""
+        """The rank of one expert's update."""
         return self.down.shape[-2]
 
     @property

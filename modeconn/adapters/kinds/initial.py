@@ -96,7 +96,7 @@ class SinceStart(Part):
     def on(self, base: torch.Tensor) -> LowRank:
         """The change as one pair of factors, `[B B_0] [A ; -A_0]`."""
         up, down = self._start(base)
-        up, down = (torch.cat(pair, dim=dim) for pair, dim in (((self.factors.up, up), 1), ((self.factors.down, -down), 0)))
+        up, down = torch.cat([self.factors.up, up], dim=1), torch.cat([self.factors.down, -down], dim=0)
         return LowRank(up, down, self.factors.scaling)
 
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
@@ -175,7 +175,7 @@ def _check_subtracted(raw: Mapping[str, Any], origin: str) -> None:
             expected=f"an adapter of modules with init_lora_weights among {listed(_SUBTRACTED)}",
             got=f"init_lora_weights={raw.get('init_lora_weights')!r}"
             + (f", target_parameters={raw['target_parameters']!r}" if raw.get("target_parameters") else ""),
-            remedy="leave them out: its update is s B A already; if the setting was changed after the training, restore it",
+            remedy="leave them out, as its update is s B A already; restore the setting if it was changed later",
         )
 
 

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 PREFIX = "base_model.model."
 Tensors = Mapping[str, torch.Tensor]
 
+# Embeddings and output layers, which PEFT saves unasked where their rows were resized.
+_VOCABULARIES = tuple(
+    f".{module}.weight"
+    for module in ("embed_tokens", "lm_head", "wte", "word_embeddings", "shared", "embed_in", "embed_out")
+)
+
 # Settings of every kind that say nothing about the update once the tensors are there.
 BOOKKEEPING = frozenset(
     {
@@ -67,6 +73,7 @@ class Kind:
         is_zero: Whether the tensors of a kind without a `dW` change nothing.
         overwrites: Settings -> endings of the names of parameters of the base that PEFT changes in place when it loads
             such an adapter: what is loaded for comparison must not share them.
+        register: Makes the kind known to PEFT, where it is not one of PEFT's own.
         remedy: What to do about settings that are refused.
     """
 
@@ -80,6 +87,7 @@ class Kind:
     has_update: bool = True
     is_zero: Callable[[Tensors], bool] = lambda tensors: False  # noqa: ARG005
     overwrites: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda raw: trained_biases(raw)
+    register: Callable[[], None] = lambda: None
     remedy: str = "merge the adapter into its base, and give the full model instead"
 
 
@@ -189,5 +197,7 @@ class Unread:
 
 
 def _is_saved(name: str, modules: tuple[str, ...]) -> bool:
-    """Whether a parameter belongs to a module that is trained and saved whole."""
+    """Whether a parameter belongs to a module that is trained and saved whole, or to a vocabulary that was resized."""
+    if name.endswith(_VOCABULARIES):
+        return True
     return any(f".{module}." in f".{name.removeprefix(PREFIX)}" for module in modules)

@@ -13,10 +13,10 @@ from modeconn.adapters.kinds.initial import SinceStart, check_start, start_of
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.lora_files import combined_config, lora_tensors
 from modeconn.adapters.kinds.lora_settings import FITS, KNOWN, factor_settings, overwritten, refused
-from modeconn.adapters.kinds.per_module import misfit
 from modeconn.adapters.kinds.replaced import AddedBias
 from modeconn.adapters.part import LowRank, Part
 from modeconn.adapters.update import Update
+from modeconn.errors import AdapterError
 
 if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
@@ -95,7 +95,7 @@ def _module(unread: Unread, module: str) -> dict[str, Update]:
     if config.raw.get("lora_bias"):
         bias = unread.take(module, _BIAS)
         if bias.shape != up.shape[:1]:
-            raise misfit(config, module, f"lora_B.bias [{len(up)}]", {"lora_B.bias": bias, "lora_B": up})
+            raise _misfit(config, module, f"lora_B.bias [{len(up)}]", {"lora_B.bias": bias, "lora_B": up})
         found[f"{module}.bias"] = Update.of(AddedBias(bias, scaling))
     return found
 
@@ -115,7 +115,7 @@ def _fused(unread: Unread, module: str, parameter: str) -> Fused:
     rank = config.rank(parameter)
     if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1] or down.shape[0] % rank:
         expected = f"lora_A [E r, in] and lora_B [out, E r] with r = {rank} for each of E experts"
-        raise misfit(config, parameter, expected, {"lora_A": down, "lora_B": up})
+        raise _misfit(config, parameter, expected, {"lora_A": down, "lora_B": up})
     return Fused.of_file(down, up, rank, config.scaling(parameter))
 
 
@@ -126,7 +126,7 @@ def _with_lengths(unread: Unread, module: str, direction: Part, size: int, *, lo
     lengths = unread.take(module, _LENGTHS)
     if lengths.numel() != size:
         expected = f"lora_magnitude_vector [{size}]"
-        raise misfit(unread.config, module, expected, {"lora_magnitude_vector": lengths})
+        raise _misfit(unread.config, module, expected, {"lora_magnitude_vector": lengths})
     return Dora(direction, lengths.reshape(-1), lookup=lookup)
 
 
@@ -137,7 +137,17 @@ def _check_pair(down: torch.Tensor, up: torch.Tensor, module: str, config: "Adap
     fits = down.ndim == up.ndim >= 2 and one_wide and down.shape[0] == up.shape[1] == rank
     if not fits:
         expected = f"A [r, in] and B [out, r] with r = {rank} from adapter_config.json"
-        raise misfit(config, module, expected, {"A": down, "B": up})
+        raise _misfit(config, module, expected, {"A": down, "B": up})
+
+
+def _misfit(config: "AdapterConfig", module: str, expected: str, tensors: Tensors) -> AdapterError:
+    """The error for factors that cannot belong together."""
+    return AdapterError(
+        f"the factors of {module} in {config.origin} do not fit together",
+        expected=expected,
+        got=" and ".join(f"{name} {list(value.shape)}" for name, value in tensors.items()),
+        remedy="use the adapter_config.json that was saved with these weights",
+    )
 
 
 LORA = Kind(

@@ -40,7 +40,8 @@ def lora_tensors(updates: _Updates, saved: Tensors, config: "AdapterConfig") -> 
         elif _all(update, ReplacedRows):
             tensors[f"{module}.token_adapter.trainable_tokens_delta"] = _mean(update, name, lambda part: part.rows)
         else:
-            up, down = update.factors(unit=config.scaling(module.removeprefix(PREFIX)))
+            # Without factors there is no rank, and so no scaling: `factors` tells what cannot be saved.
+            up, down = update.factors(unit=config.scaling(module.removeprefix(PREFIX)) if update.low_rank else 1.0)
             tensors |= _table(module, down, up) if update.lookup else _pair(module, down, up)
             if adds_biases and not update.lookup:  # lora_bias holds for all modules
                 tensors.setdefault(f"{module}.lora_B.bias", torch.zeros(len(up)))

@@ -10,8 +10,21 @@ from modeconn.adapters.kinds.values import is_flag, is_names, is_number, is_patt
 if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
 
-# Read, or without effect on the update once the tensors are there.
-KNOWN = frozenset(
+# Settings with which no change of weights is the same function, and why.
+_REASONS: Mapping[str, str] = {
+    "alora_invocation_tokens": "it acts from a token of the text on, so no one weight does the same",
+    "arrow_config": "it chooses among adapters token by token",
+    "enable_lora": "one pair of factors for parts of a matrix, which PEFT reads no more",
+    "ensure_weight_tying": "one adapter serves two modules of the base",
+    "kasa_config": "it cuts the base's smallest singular values away",
+    "layer_replication": "the model has more layers than its base",
+    "megatron_config": "its modules are split over machines",
+    "monteclora_config": "its factors are samples of a distribution",
+    "use_bdlora": "its factors are stored block by block",
+    "use_qalora": "its inputs are averaged in groups",
+}
+# Read, without effect on the update once the tensors are there, or refused.
+KNOWN = frozenset(_REASONS) | frozenset(
     {
         "alpha_pattern",
         "bias",
@@ -37,18 +50,6 @@ KNOWN = frozenset(
         "velora_config",
     }
 )
-_REASONS: Mapping[str, str] = {
-    "alora_invocation_tokens": "it acts from a token of the text on, so no one weight does the same",
-    "arrow_config": "it chooses among adapters token by token",
-    "enable_lora": "one pair of factors for parts of a matrix, which PEFT reads no more",
-    "ensure_weight_tying": "one adapter serves two modules of the base",
-    "kasa_config": "it cuts the base's smallest singular values away",
-    "layer_replication": "the model has more layers than its base",
-    "megatron_config": "its modules are split over machines",
-    "monteclora_config": "its factors are samples of a distribution",
-    "use_bdlora": "its factors are stored block by block",
-    "use_qalora": "its inputs are averaged in groups",
-}
 
 
 def is_tokens(value: object) -> bool:
@@ -84,7 +85,7 @@ def refused(raw: Mapping[str, Any]) -> list[str]:
 
 
 def overwritten(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Endings of the names of base parameters that PEFT changes in place: trained biases, and what training began at."""
+    """Endings of the base parameters that PEFT changes in place: trained biases, and what training took away."""
     return trained_biases(raw) + ((".weight",) if start_of(raw) is not None else ())
 
 

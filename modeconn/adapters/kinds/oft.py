@@ -10,7 +10,7 @@ import torch
 from modeconn.adapters.kinds.cayley import by_blocks, cayley_less_one
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.per_module import finished, misfit
-from modeconn.adapters.kinds.values import is_flag, is_number
+from modeconn.adapters.kinds.values import is_bias, is_flag, is_number
 from modeconn.adapters.part import ANY, Part
 from modeconn.adapters.update import Update, needs_base
 from modeconn.errors import AdapterError
@@ -150,6 +150,7 @@ OFT = Kind(
     read_oft,
     frozenset(
         {
+            "bias",
             "block_share",
             "coft",
             "eps",
@@ -163,13 +164,13 @@ OFT = Kind(
         }
     ),
     fits={
+        "bias": is_bias,
         "block_share": is_flag,
         "coft": is_flag,
         "eps": is_number,
         "num_cayley_neumann_terms": lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
         "use_cayley_neumann": is_flag,
     },
-    defaults={"bias": "none"},
     refused=_old_rotations,
     scalings=_scalings,
     remedy="train the adapter again with a current PEFT, or merge it with the PEFT of its time and give the full model",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from modeconn.adapters.kinds.biases import drop_head_copies, take_biases
 from modeconn.adapters.kinds.kind import Parts, Unread
 from modeconn.adapters.part import Part
 from modeconn.adapters.update import Update
@@ -36,14 +37,17 @@ def read_per_module(
 
 
 def finished(unread: Unread, updates: Mapping[str, Update], expected: str) -> Parts:
-    """The parts of a file whose updates were read: with saved modules, and the copies that PEFT adds of embeddings.
+    """The parts of a file whose updates were read: with saved modules, trained biases and copies of embeddings.
 
     Raises:
         AdapterError: If a tensor is left over.
     """
     copied = [module for module in unread.modules(_BASE_COPY) if f"{module}.weight" in updates]
     copies = {f"{module}.weight": unread.take(module, _BASE_COPY) for module in copied}
-    return unread.finish(updates, unread.take_saved(), expected, copies)
+    drop_head_copies(unread)
+    saved = unread.take_saved()
+    updates = dict(sorted({**updates, **take_biases(unread)}.items()))
+    return unread.finish(updates, saved, expected, copies)
 
 
 def misfit(

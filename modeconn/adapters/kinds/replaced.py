@@ -1,10 +1,10 @@
-"""Parameters of the base that were trained themselves and are saved beside an adapter: biases, and rows of embeddings."""
+"""What was trained beside an adapter: biases and rows of embeddings that replace the base's, biases that are added."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from modeconn.adapters.part import ANY, Part
+from modeconn.adapters.part import ANY, BaseWeights, Part
 from modeconn.adapters.update import needs_base
 
 
@@ -47,15 +47,23 @@ class ReplacedRows(Part):
     Attributes:
         rows: The new rows, `[n, dim]`, float32.
         tokens: Which rows of the table they are, n numbers.
+        vocabulary: How many rows the table has.
     """
 
     rows: torch.Tensor
     tokens: tuple[int, ...]
+    vocabulary: int = ANY
 
     @property
     def shape(self) -> tuple[int, ...]:
         """`[vocabulary, dim]`, the first of which only the base knows."""
-        return ANY, self.rows.shape[1]
+        return self.vocabulary, self.rows.shape[1]
+
+    def within(self, base: BaseWeights, parameter: str) -> Part:
+        """The same rows of a table of the base's size."""
+        if self.vocabulary != ANY or not base.has(parameter):
+            return self
+        return replace(self, vocabulary=base.weight(parameter).shape[0])
 
     @property
     def stored(self) -> bool:

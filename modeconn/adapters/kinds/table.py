@@ -11,11 +11,13 @@ from modeconn.adapters.kinds.ia3 import IA3
 from modeconn.adapters.kinds.kind import Kind
 from modeconn.adapters.kinds.layernorm import LN_TUNING
 from modeconn.adapters.kinds.lora import LORA
+from modeconn.adapters.kinds.loretta import LORETTA_ADP, LORETTA_REP
 from modeconn.adapters.kinds.lycoris import LOHA, LOKR
 from modeconn.adapters.kinds.module import MODULE
 from modeconn.adapters.kinds.oft import OFT
 from modeconn.adapters.kinds.prompts import PROMPT_KINDS
 from modeconn.adapters.kinds.vera import VERA
+from modeconn.adapters.kinds.wegeft import WEGEFT
 from modeconn.errors import AdapterError, listed
 
 _EVERY = (
@@ -28,8 +30,11 @@ _EVERY = (
     LOHA,
     LOKR,
     LORA,
+    LORETTA_ADP,
+    LORETTA_REP,
     OFT,
     VERA,
+    WEGEFT,
     *PROMPT_KINDS,
     MODULE,
 )

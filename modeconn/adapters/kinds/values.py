@@ -35,6 +35,11 @@ def is_names(value: object) -> bool:
     return value is None or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
 
 
+def is_bias(value: object) -> bool:
+    """Whether a value says which biases of the base were trained."""
+    return value in (None, "none", "all") or (isinstance(value, str) and value.endswith("_only"))
+
+
 def is_text(value: object) -> bool:
     """Whether a value is a string, or none."""
     return value is None or isinstance(value, str)

@@ -10,7 +10,7 @@ import torch
 from modeconn.adapters.kinds.diagonal import Diagonal
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
-from modeconn.adapters.kinds.values import is_rank
+from modeconn.adapters.kinds.values import is_bias, is_rank
 from modeconn.adapters.part import ANY, BaseWeights, Part
 from modeconn.adapters.update import needs_base
 from modeconn.errors import AdapterError
@@ -180,6 +180,7 @@ VERA = Kind(
     read_vera,
     frozenset(
         {
+            "bias",
             "d_initial",
             "fan_in_fan_out",
             "init_weights",
@@ -190,10 +191,10 @@ VERA = Kind(
         }
     ),
     fits={
+        "bias": is_bias,
         "r": is_rank,
         "projection_prng_key": lambda value: isinstance(value, int) and not isinstance(value, bool),
         "save_projection": lambda value: isinstance(value, bool),
     },
-    defaults={"bias": "none"},
     scalings=_scalings,
 )

@@ -4,6 +4,8 @@ import pytest
 import torch
 from kind_points import Base, fails, kind_point, random
 
+from modeconn.errors import AdapterError
+
 OUTPUTS = {"q.ia3_l": random(6, 1)}
 INPUTS = {"q.ia3_l": random(1, 5)}
 WEIGHT, BIAS = random(6, 5, seed=1), random(6, seed=2)
@@ -70,8 +72,7 @@ def test_an_unknown_setting():
 
 
 def test_a_norm_needs_the_base():
-    fails_with = pytest.raises(Exception, match=r"(?s)a function of the base model's weights.*point\.on\(model\)")
-    with fails_with:
+    with pytest.raises(AdapterError, match=r"(?s)a function of the base model's weights.*point\.on\(model\)"):
         kind_point("IA3", OUTPUTS).norm()
     point = kind_point("IA3", OUTPUTS).on(Base({"q.weight": WEIGHT}))
     assert point.norm() == pytest.approx(float(((OUTPUTS["q.ia3_l"] - 1) * WEIGHT).norm()))

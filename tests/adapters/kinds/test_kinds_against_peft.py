@@ -14,6 +14,7 @@ from kind_oracle import (
 )
 
 import modeconn as mc
+from modeconn.adapters.methods import LorettaRepConfig, WeGeFTConfig
 from modeconn.errors import AdapterError
 
 LLAMA = ["q_proj", "v_proj", "down_proj"]
@@ -34,8 +35,10 @@ class Case(NamedTuple):
 CASES = {
     "adalora": Case("llama", peft.AdaLoraConfig, {"target_modules": LLAMA, **ADALORA}, 0.6),
     "adalora-gpt2": Case("gpt2", peft.AdaLoraConfig, {"target_modules": GPT2, **ADALORA}),
+    "adalora-biases": Case("gpt2", peft.AdaLoraConfig, {"target_modules": GPT2, "bias": "lora_only", **ADALORA}),
     "boft": Case("llama", peft.BOFTConfig, {"target_modules": LLAMA}),
     "boft-bert": Case("bert", peft.BOFTConfig, {"target_modules": BERT, "boft_block_size": 0, "boft_block_num": 2}),
+    "boft-biases": Case("bert", peft.BOFTConfig, {"target_modules": BERT, "bias": "all"}),
     "fourier": Case(
         "llama",
         peft.FourierFTConfig,
@@ -44,6 +47,7 @@ CASES = {
     "fourier-gpt2": Case(
         "gpt2", peft.FourierFTConfig, {"target_modules": GPT2, "n_frequency": 9, "random_loc_seed": 3, "scaling": 99.0}
     ),
+    "fourier-biases": Case("gpt2", peft.FourierFTConfig, {"target_modules": GPT2, "n_frequency": 9, "bias": "all"}),
     "ia3": Case("llama", peft.IA3Config, {"target_modules": LLAMA, "feedforward_modules": ["down_proj"]}),
     "ia3-gpt2": Case("gpt2", peft.IA3Config, {"target_modules": GPT2, "feedforward_modules": r".*mlp\.c_proj"}),
     "ia3-bert": Case("bert", peft.IA3Config, {"target_modules": BERT, "feedforward_modules": []}),
@@ -59,6 +63,8 @@ CASES = {
         peft.LoKrConfig,
         {"target_modules": LLAMA, "r": 1, "alpha": 3, "decompose_both": True, "decompose_factor": 4},
     ),
+    "loretta": Case("llama", LorettaRepConfig, {"target_modules": LLAMA, "r": 4, "alpha": 5, "tensor_rank": 3}, 0.5),
+    "loretta-gpt2": Case("gpt2", LorettaRepConfig, {"target_modules": GPT2, "r": 3, "alpha": 5, "start": "published"}),
     "oft": Case("llama", peft.OFTConfig, {"target_modules": LLAMA, "oft_block_size": 4}),
     "oft-exact": Case(
         "bert", peft.OFTConfig, {"target_modules": BERT, "oft_block_size": 0, "r": 2, "use_cayley_neumann": False}
@@ -68,11 +74,13 @@ CASES = {
         peft.OFTConfig,
         {"target_modules": LLAMA, "oft_block_size": 4, "block_share": True, "num_cayley_neumann_terms": 3},
     ),
+    "oft-biases": Case("llama", peft.OFTConfig, {"target_modules": LLAMA, "oft_block_size": 4, "bias": "oft_only"}),
     "oft-bounded": Case(
         "llama", peft.OFTConfig, {"target_modules": LLAMA, "oft_block_size": 4, "coft": True, "eps": 0.7}
     ),
     "oft-table": Case("llama", peft.OFTConfig, {"target_modules": ["embed_tokens", "q_proj"], "oft_block_size": 4}),
     "vera": Case("llama", peft.VeraConfig, {"target_modules": LLAMA, "r": 4}),
+    "vera-biases": Case("gpt2", peft.VeraConfig, {"target_modules": GPT2, "r": 4, "bias": "vera_only"}),
     "vera-gpt2": Case("gpt2", peft.VeraConfig, {"target_modules": GPT2, "r": 4}),
     "vera-drawn": Case(
         "llama",
@@ -80,17 +88,22 @@ CASES = {
         {"target_modules": LLAMA, "r": 4, "save_projection": False, "projection_prng_key": 5},
     ),
     "vera-drawn-gpt2": Case("gpt2", peft.VeraConfig, {"target_modules": GPT2, "r": 4, "save_projection": False}),
+    "wegeft": Case("llama", WeGeFTConfig, {"target_modules": LLAMA, "r": 3, "alpha": 5}),
+    "wegeft-untied": Case("bert", WeGeFTConfig, {"target_modules": BERT, "r": 3, "alpha": 5, "tied": False}),
+    "wegeft-output": Case("gpt2", WeGeFTConfig, {"target_modules": GPT2, "r": 3, "alpha": 5, "form": "output"}),
 }
 ONE_OF_EACH = [
     "adalora",
-    "boft",
+    "boft-biases",
     "fourier",
     "ia3-bert",
     "ln",
     "loha-bert",
     "lokr-pairs",
+    "loretta",
     "oft-table",
     "vera-drawn-gpt2",
+    "wegeft",
 ]
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Failed to load the CUDA extension"),  # BOFT has a kernel of its own
@@ -162,7 +175,9 @@ def test_the_fingerprint_depends_on_every_tensor(ends):
     assert_tensors_matter(folders[0])
 
 
-@pytest.mark.parametrize("name", ["adalora", "boft", "ia3", "loha", "lokr", "lokr-pairs", "oft", "vera", "vera-drawn"])
+@pytest.mark.parametrize(
+    "name", ["adalora", "boft", "ia3", "loha", "lokr", "lokr-pairs", "loretta", "oft", "vera", "vera-drawn", "wegeft"]
+)
 def test_the_start_of_training_changes_nothing(name, kinds):
     family, config, settings, _ = CASES[name]
     start = kinds(family, config, None, **settings)
@@ -171,3 +186,21 @@ def test_the_start_of_training_changes_nothing(name, kinds):
     ):
         mc.Adapter.from_pretrained(start)
     assert mc.Adapter.from_pretrained(start, allow_zero=True).is_zero
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("loha", "ia3"), ("oft", "fourier"), ("vera-drawn", "adalora"), ("ln", "wegeft"), ("loretta-gpt2", "ia3-gpt2")],
+    ids="-and-".join,
+)
+def test_a_line_between_two_kinds_is_the_line_between_merged_weights(names, bases, kinds):
+    cases = [CASES[name] for name in names]
+    folders = tuple(kinds(case.family, case.config, 1, std=case.std, **case.settings) for case in cases)
+    assert_line(cases[0].family, bases(cases[0].family), folders, t=0.4)
+
+
+@of(["ia3", "oft", "boft", "fourier", "lokr", "ln"])
+def test_a_line_without_factors_cannot_be_saved_as_an_adapter(ends, tmp_path):
+    first, second = (mc.Adapter.from_pretrained(folder) for folder in ends[2])
+    with pytest.raises(AdapterError, match=r"(?s)no factors.*expected: low-rank parts only.*remedy: "):
+        mc.LinearPath(first, second)(0.5).save_pretrained(tmp_path / "middle")

@@ -64,7 +64,7 @@ def test_every_setting_of_the_scaling_counts(settings):
 def test_factors_of_different_scalings_are_not_averaged(kind, tensors):
     rank = 2 if kind == "LOHA" else 1
     ends = [kind_point(kind, tensors, r=rank, alpha=alpha) for alpha in (1, 2)]
-    with pytest.raises(PathError, match="(?s)scale their factors differently.*different scalings in q"):
+    with pytest.raises(PathError, match=r"(?s)scale their factors differently.*different scalings in q"):
         LinearPath(*ends, space="factors")
     assert LinearPath(*ends)(0.5).updates["q.weight"].coefficients == (0.5, 0.5)
 

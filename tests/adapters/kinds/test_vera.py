@@ -4,6 +4,7 @@ import pytest
 import torch
 from kind_points import Base, fails, kind_point, random
 
+from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.kinds.vera import drawn
 from modeconn.errors import AdapterError, PathError
 from modeconn.paths import LinearPath
@@ -68,7 +69,7 @@ def test_a_bound_point_has_low_rank_factors():
 def test_the_seed_counts_where_the_matrices_are_drawn():
     ends = [kind_point("VERA", VECTORS, projection_prng_key=key, **DRAWN) for key in (0, 1)]
     assert ends[0].fingerprint != ends[1].fingerprint
-    with pytest.raises(PathError, match="(?s)scale their factors differently.*projection_prng_key"):
+    with pytest.raises(PathError, match=r"(?s)scale their factors differently.*projection_prng_key"):
         LinearPath(*ends, space="factors")
 
 
@@ -124,3 +125,15 @@ def test_a_setting_of_the_wrong_kind(key, value):
 
 def test_an_unknown_setting():
     fails("VERA", VECTORS | SHARED, "weight update is not known", "settings of VERA", "share=3", r=2, share=3)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_line_that_is_bound_to_a_base_can_be_saved_as_lora(early, tmp_path):
+    ends = kind_point("VERA", VECTORS, **DRAWN), kind_point("VERA", VECTORS, projection_prng_key=1, **DRAWN)
+    path = LinearPath(*ends)
+    middle = path.on(BASE)(0.5) if early else path(0.5).within(BASE)
+    saved = Adapter.from_pretrained(middle.save_pretrained(tmp_path / "middle"))
+    for name in ("q.weight", "v.weight"):
+        assert saved.updates[name].rank == 4
+        first, second = (end.on(BASE).updates[name].dense() for end in ends)
+        torch.testing.assert_close(saved.updates[name].dense(), (first + second) / 2)

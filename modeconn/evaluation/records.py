@@ -1,0 +1,94 @@
+"""Per-example records of points in the span of a path's control points, each measured once."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from modeconn.adapters.adapter import Adapter
+from modeconn.evaluation.evaluate import PointStore
+from modeconn.evaluation.gate import check_finite
+from modeconn.evaluation.keys import point_keys
+from modeconn.models.point_model import Encoded, PointModel
+from modeconn.paths.path import Path
+
+
+class Records:
+    """Where a sweep takes the numbers of a point from: the store that keeps finished points, or the model.
+
+    Args:
+        path: The path whose control points are combined.
+        model: The model.
+        encoded: The splits, the same batches at every point.
+        store: Keeps finished points; None keeps nothing.
+    """
+
+    def __init__(
+        self, path: Path, model: PointModel, encoded: Sequence[Encoded], *, store: PointStore | None = None
+    ) -> None:
+        self._path, self._model, self._encoded, self._store = path, model, encoded, store
+        # The key of a position holds all that decides the numbers but the row of coefficients.
+        self._shared = point_keys(path, model, encoded, [0.0])[0] if store else ""
+
+    def at(self, row: torch.Tensor, where: str) -> pd.DataFrame:
+        """The records of all tasks at the point with coefficients `[K]`.
+
+        Args:
+            row: The coefficients of the control points, float64.
+            where: The position in words, for messages: "x=1, y=2".
+
+        Returns:
+            One row for each task and example: task, example, loss_sum, num_tokens, score.
+
+        Raises:
+            EvaluationError: If a loss is not finite.
+        """
+        if self._store is None:
+            return self._measured(row, where)
+        key = hashlib.sha256(json.dumps([self._shared, row.tolist()]).encode()).hexdigest()
+        kept = self._store.load(key)
+        if kept is None:
+            kept = self._measured(row, where)
+            self._store.save(key, kept)
+        return kept
+
+    def _measured(self, row: torch.Tensor, where: str) -> pd.DataFrame:
+        """The records from the model."""
+        return example_records(
+            self._model, self._path.point(row, f"{self._path.name} at {where}"), self._encoded, where
+        )
+
+
+def example_records(model: PointModel, point: Adapter, encoded: Sequence[Encoded], where: str) -> pd.DataFrame:
+    """What every example of every task gives at a point.
+
+    Args:
+        model: The model.
+        point: The point.
+        encoded: The splits.
+        where: The position in words, for messages.
+
+    Returns:
+        One row for each task and example: task, example, loss_sum (nats), num_tokens, score.
+
+    Raises:
+        EvaluationError: If a loss is not finite.
+    """
+    frames = []
+    for split, sums in zip(encoded, model.evaluate(point, encoded), strict=True):
+        check_finite(sums.loss_sum, f"{split.task}/{split.split} at {where}")
+        frames.append(
+            pd.DataFrame(
+                {
+                    "task": split.task,
+                    "example": np.arange(split.num_examples),
+                    "loss_sum": sums.loss_sum,
+                    "num_tokens": sums.num_tokens,
+                    "score": sums.score,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,93 @@
+"""How a fit went: training loss, worst validation loss, learning rate."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from modeconn.errors import EvaluationError
+
+from . import columns, style
+from .legend import legend_below, legend_height
+
+_FIGURE = "the history of a fit"
+_HEIGHT, _RATE_HEIGHT, _LABELS = 1.75, 0.55, 0.55  # inches
+_WINDOWS = 25  # running means over a 25th of the steps
+
+
+def plot_fit_history(frame: pd.DataFrame, *, width: float = style.COLUMN_WIDTH) -> Figure:
+    """The loss of every step and its running mean, the worst loss at each validation, and the learning rate below.
+
+    The training loss of a step is that of one batch at random positions, the validation loss that of the worst
+    position inside the curve: the two need not agree. The star marks the curve that was kept.
+
+    Args:
+        frame: Columns step, loss (nats per scored token; missing at step 0), learning_rate, worst_loss (missing between
+            validations).
+        width: Inches: `COLUMN_WIDTH` or `PAGE_WIDTH`.
+
+    Returns:
+        The figure, the losses on the first of its `axes`; pyplot does not know it.
+
+    Raises:
+        EvaluationError: The table lacks columns, rows or numbers.
+    """
+    rows = _checked(frame)
+    with style.paper_style():
+        figure = style.new_figure(width, _HEIGHT + _RATE_HEIGHT + _LABELS)
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[_HEIGHT, _RATE_HEIGHT])
+        _draw_losses(top, rows)
+        trained = columns.rows_where(rows, rows["learning_rate"].notna().to_numpy())
+        bottom.plot(trained["step"], trained["learning_rate"], color=style.GREY)
+        bottom.set_ylim(bottom=0)
+        bottom.set_ylabel("learning\nrate")
+        bottom.set_xlabel("step")
+        figure.align_ylabels([top, bottom])
+        handles, _ = top.get_legend_handles_labels()
+        figure.set_figheight(figure.get_figheight() + legend_height(handles, width=width))
+        legend_below(figure, handles)
+        style.freeze(figure)
+    return figure
+
+
+def _checked(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table by step, as float64."""
+    names = ("step", "loss", "learning_rate", "worst_loss")
+    columns.require_columns(frame, names, figure=_FIGURE)
+    columns.require_range(frame, "step", figure=_FIGURE, keys=("step",), low=0, high=np.inf)
+    columns.require_single(frame, ("step",), figure=_FIGURE)
+    for name in names[1:]:  # gaps are meant, infinity is not
+        present = columns.rows_where(frame, frame[name].notna().to_numpy())
+        columns.require_range(present, name, figure=_FIGURE, keys=("step",), low=-np.inf, high=np.inf)
+    rows = frame.assign(**{name: columns.numbers(frame, name) for name in names}).sort_values("step")
+    if not rows[["loss", "worst_loss"]].notna().to_numpy().any():
+        raise EvaluationError(
+            f"cannot draw {_FIGURE}: it holds no loss",
+            expected="the loss of a step, or of a validation",
+            got="missing values only",
+            remedy="pass the history of a fit that made a step",
+        )
+    return rows
+
+
+def _draw_losses(ax: Axes, rows: pd.DataFrame) -> None:
+    """Training and validation losses."""
+    train, validation = style.looks(["training", "validation"]).values()
+    steps = columns.rows_where(rows, rows["loss"].notna().to_numpy())
+    if len(steps):
+        window = max(len(steps) // _WINDOWS, 1)
+        every = {"color": style.pale(train.colour), "linewidth": 0.6}
+        ax.plot(steps["step"], steps["loss"], **every, label="loss of a step's batch")
+        if window > 1:
+            mean = steps["loss"].rolling(window, center=True, min_periods=1).mean()
+            ax.plot(steps["step"], mean, color=train.colour, label=f"mean over {window} steps")
+    known = columns.rows_where(rows, rows["worst_loss"].notna().to_numpy())
+    if len(known):
+        look = {"color": validation.colour, "marker": validation.marker, "markersize": 3.6}
+        edge = {"markeredgecolor": "white", "markeredgewidth": 0.4}
+        ax.plot(known["step"], known["worst_loss"], **look, **edge, label="worst loss inside the curve, validation")
+        best = int(known["worst_loss"].to_numpy().argmin())
+        place = known["step"].to_numpy()[best], known["worst_loss"].to_numpy()[best]
+        star = {"marker": "*", "markersize": 10, "markeredgecolor": "white", "markeredgewidth": 0.6}
+        ax.plot(*([one] for one in place), color=style.INK, linestyle="none", **star, label="curve kept", clip_on=False)
+    ax.set_ylabel("mean loss (nats)")

@@ -1,0 +1,73 @@
+"""Figures with one panel, or a column of panels, for each task."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from modeconn.errors import RunError, listed
+
+from . import lettering
+
+_ABREAST = 3  # more would leave no room for a panel's numbers on a page's width
+
+
+def chosen(frame: pd.DataFrame, tasks: Sequence[str] | None, *, figure: str) -> list[str]:
+    """The tasks to draw, in the order of the table: those named, all by default.
+
+    Raises:
+        RunError: A name that is not in the column task, or no name.
+    """
+    present = frame["task"].drop_duplicates().tolist()
+    if tasks is None:
+        return present
+    unknown = [name for name in tasks if name not in present]
+    if isinstance(tasks, str) or unknown or not tasks:
+        raise RunError(
+            f"cannot draw {figure} of these tasks",
+            expected=f"a list of tasks out of {listed(present)}",
+            got=repr(tasks),
+            remedy="pass tasks= with names as they stand in the column task",
+        )
+    return [task for task in present if task in tasks]
+
+
+def abreast(count: int) -> int:
+    """How many of `count` panels stand in a row: as even as possible, three at most.
+
+    Example:
+        >>> [abreast(count) for count in (1, 3, 4, 7)]
+        [1, 3, 2, 3]
+    """
+    return -(-count // -(-count // _ABREAST))
+
+
+def blocks(tasks: Sequence[str]) -> Iterator[list[str]]:
+    """The tasks in rows."""
+    across = abreast(len(tasks))
+    return (list(tasks[i : i + across]) for i in range(0, len(tasks), across))
+
+
+def head(lines: Sequence[str], *, width: float) -> str:
+    """What stands over all panels, each line wrapped to `width` inches."""
+    return "\n".join(lettering.wrapped(line, width=width - 0.1, size=lettering.text_size()) for line in lines)
+
+
+def head_height(text: str) -> float:
+    """Inches that `draw_head` takes."""
+    return ((text.count("\n") + 1) * lettering.text_size() * lettering.LINE_HEIGHT + 4) / 72
+
+
+def draw_head(figure: Figure, text: str) -> None:
+    """Text over all panels, from the left."""
+    figure.suptitle(text, x=0.01, ha="left", size=lettering.text_size(), weight="normal")
+
+
+def without_rest(axes: np.ndarray, count: int) -> list[Axes]:
+    """The first `count` axes of a grid; the others are taken off the figure."""
+    flat = list(axes.flat)
+    for ax in flat[count:]:
+        ax.remove()
+    return flat[:count]

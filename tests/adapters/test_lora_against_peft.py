@@ -1,0 +1,109 @@
+"""Every form of LoRA does to a base what PEFT does with it: DoRA, trained biases and tokens, and other settings."""
+
+import pytest
+import torch
+from kind_oracle import (
+    assert_average_of_factors,
+    assert_gate,
+    assert_line,
+    assert_logits,
+    assert_round_trip,
+    assert_tensors_matter,
+    made,
+    make_kind,
+)
+from kind_oracle import load as load_model
+from peft import LoraConfig
+from peft_oracle import logits
+from tiny import TARGETS
+
+import modeconn as mc
+from modeconn.models.placing import placed
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:peft.*")
+
+CASES = {
+    "dora": ("llama", {"use_dora": True}),
+    "dora-conv1d": ("gpt2", {"use_dora": True, "use_rslora": True}),
+    "dora-embedding": ("llama", {"use_dora": True, "target_modules": ["q_proj", "embed_tokens"]}),
+    "lora-bias-conv1d": ("gpt2", {"lora_bias": True}),
+    "bias-all": ("gpt2", {"bias": "all", "target_modules": ["c_attn"]}),
+    "bias-lora-only": ("gpt2", {"bias": "lora_only", "target_modules": ["c_attn"]}),
+    "bias-all-and-head": ("bert", {"bias": "all"}),
+    "tokens": ("llama", {"trainable_token_indices": [1, 5, 9]}),
+    "tokens-of-two-tables": ("llama", {"trainable_token_indices": {"embed_tokens": [1, 5], "lm_head": [4]}}),
+    "parameter": ("llama", {"target_parameters": ["q_proj.weight"], "target_modules": ["v_proj"]}),
+    "parameter-conv1d": ("gpt2", {"target_parameters": ["c_attn.weight"], "target_modules": []}),
+    "velora": ("llama", {"velora_config": {"num_groups": 4}}),
+    "layers": ("llama", {"layers_to_transform": [1], "layers_pattern": "layers"}),
+}
+
+
+@pytest.fixture(params=CASES, scope="module")
+def pair(request, bases, tmp_path_factory):
+    """Family, base, and folders of two adapters of one kind."""
+    family, settings = CASES[request.param]
+    settings = {"r": 4, "lora_alpha": 6, "target_modules": TARGETS[family]} | settings
+    folders = (tmp_path_factory.mktemp("lora") / str(seed) for seed in (1, 2))
+    made = (
+        make_kind(folder, bases(family), family, LoraConfig, seed=seed, std=0.3, **settings)
+        for seed, folder in enumerate(folders, start=1)
+    )
+    return family, bases(family), tuple(made)
+
+
+def test_logits_are_those_of_peft(pair):
+    family, base, (folder, _) = pair
+    assert_logits(family, base, folder, "float64", 1e-9)
+
+
+@torch.no_grad()
+def test_logits_in_bfloat16_are_near_those_of_peft(pair):
+    family, base, (folder, _) = pair
+    point = mc.Adapter.from_pretrained(folder)
+    model = load_model(family, base, point, dtype="bfloat16")
+    with model.reference(point) as module:
+        expected = logits(module)
+    with placed(model.module, point):
+        found = logits(model.module)
+    assert (found - expected).abs().max() <= 0.02 * expected.abs().max()
+
+
+def test_a_line_in_weights_space_is_that_of_the_merged_weights(pair):
+    family, base, folders = pair
+    assert_line(family, base, folders, 0.3)
+
+
+def test_a_midpoint_in_factors_space_is_what_peft_makes_of_it(pair, tmp_path):
+    assert_average_of_factors(*pair, tmp_path / "midpoint")
+
+
+def test_a_path_is_evaluated(pair):
+    """In float32, after both ends were compared with PEFT's."""
+    assert_gate(*pair)
+
+
+def test_logits_are_bit_equal_after_saving(pair, tmp_path):
+    family, base, (folder, _) = pair
+    assert_round_trip(family, base, folder, tmp_path / "saved")
+
+
+def test_every_tensor_counts(pair, request):
+    if "velora" in request.node.name:
+        pytest.skip("a tensor of VeLoRA is used by the backward pass only")
+    if "head" in request.node.name:
+        pytest.skip("a head's bias is in the file three times")
+    assert_tensors_matter(pair[2][0])
+
+
+def test_an_adapter_before_training_changes_nothing(bases, tmp_path):
+    for number, settings in enumerate(({"use_dora": True}, {"lora_bias": True})):
+        folder = make_kind(
+            tmp_path / str(number), bases("gpt2"), "gpt2", LoraConfig, seed=None, std=0.0,
+            target_modules=["c_attn"], **settings,
+        )  # fmt: skip
+        with pytest.raises(mc.AdapterError, match="changes nothing"):
+            mc.Adapter.from_pretrained(folder)
+        point = mc.Adapter.from_pretrained(folder, allow_zero=True)
+        model = load_model("gpt2", bases("gpt2"), point)
+        assert all(change.abs().max() < 1e-6 for change in made(point, model).values())
