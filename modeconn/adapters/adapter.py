@@ -67,7 +67,7 @@ class Adapter:
         """Read an adapter as PEFT saves it; every tensor of the file is used, or the load fails.
 
         Args:
-            source: A folder, or a hub id where no such folder exists.
+            source: A folder, a weights file beside its adapter_config.json (`lora_<task>.pt`), or a hub id.
             revision: Branch, tag or commit on the hub.
             name: How tables call the point; the folder's last part by default.
             allow_zero: Accept an adapter that changes nothing, such as one saved before training.
@@ -87,7 +87,7 @@ class Adapter:
             config,
             name=name or Path(source).name or str(source),
             provenance=files.provenance,
-            source=files.folder if files is found else None,
+            source=files.folder if files is found and files.folder.is_dir() else None,
         )
         if not allow_zero and adapter.is_zero:
             raise AdapterError(
@@ -181,7 +181,7 @@ class Adapter:
         return any(update.needs_base for update in self.updates.values())
 
     def within(self, base: BaseWeights) -> "Adapter":
-        """The same point for one base (see `on`), with the sizes that only it knows and no update of what it has not got."""
+        """The same point for one base (see `on`): with sizes that only it knows, without updates of what it lacks."""
         return within(self, base)
 
     @property

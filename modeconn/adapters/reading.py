@@ -25,6 +25,7 @@ PICKLE_FILE = "adapter_model.bin"
 PROVENANCE_FILE = "modeconn.json"
 INITIAL_FILE = "modeconn_initial.safetensors"
 _ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE, INITIAL_FILE)
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt")
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # not ../name, which is a path
 
 
@@ -33,7 +34,7 @@ class AdapterFiles:
     """An adapter folder as it was read.
 
     Attributes:
-        folder: Where it lies.
+        folder: Where it lies: a folder, or a weights file.
         config: The parsed adapter_config.json.
         tensors: Every tensor of the weights file, in float32 on the CPU.
         provenance: What modeconn's trainer noted beside the adapter; empty for adapters from elsewhere.
@@ -49,24 +50,26 @@ def read_adapter_files(source: str | Path, *, revision: str | None = None) -> Ad
     """Read an adapter or a full fine-tune from a local folder, else from the hub.
 
     Args:
-        source: A folder, or a hub id "owner/name" where no such folder exists.
+        source: A folder; a weights file beside its adapter_config.json, as continual trainers leave one for each task
+            (`lora_<task>.pt`); or a hub id "owner/name" where no such folder exists.
         revision: Branch, tag or commit on the hub.
 
     Raises:
         AdapterError: If a file is missing or unreadable, or a tensor is empty, not finite or not floating point.
     """
-    folder = locate(source, revision=revision)
+    place = locate(source, revision=revision)
+    folder = place.parent if place.is_file() else place
     if not (folder / CONFIG_FILE).exists() and _is_checkpoint(folder):
         return _read_full_model(folder)
     config = _read_json(folder / CONFIG_FILE, _config_remedy(folder))
     provenance = _read_provenance(folder)
-    raw = _read_tensors(folder)
+    raw = _read_file(place) if place.is_file() else _read_tensors(folder)
     _check_kinds(raw, folder)
     # Copies: the file is mapped, and may change or vanish while the adapter is in use.
     tensors = {name: value.detach().to(torch.float32, copy=True) for name, value in raw.items()}
     prunes = str(config.get("peft_type")).upper() == "ADALORA" and bool(config.get("rank_pattern"))
     _check_values(tensors, folder, may_be_empty=prunes)
-    return AdapterFiles(folder, config, tensors, provenance)
+    return AdapterFiles(place, config, tensors, provenance)
 
 
 def read_initial_factors(folder: Path) -> dict[str, torch.Tensor]:
@@ -103,14 +106,15 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def locate(source: str | Path, *, revision: str | None = None) -> Path:
-    """The local folder of an adapter; a hub id is looked up in the local cache first, then fetched."""
+    """The local folder or file of an adapter; a hub id is looked up in the local cache first, then fetched."""
     folder = Path(source).expanduser()
-    if folder.is_dir():
+    beside_config = folder.suffix in _WEIGHT_SUFFIXES and (folder.parent / CONFIG_FILE).exists()
+    if folder.is_dir() or (folder.is_file() and beside_config):
         return folder
     if folder.exists() or not _HUB_ID.fullmatch(str(source)):
         raise AdapterError(
             f"cannot read the adapter {str(source)!r}",
-            expected=f"a folder that holds {CONFIG_FILE}, or a hub id owner/name",
+            expected=f"a folder that holds {CONFIG_FILE}, a weights file beside one, or a hub id owner/name",
             got="a file" if folder.exists() else "no such folder",
             remedy="check the path",
         )
@@ -167,26 +171,29 @@ def _read_json(file: Path, remedy: str) -> dict[str, Any]:
 
 def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     """The tensors of the weights file, safetensors before pickle."""
-    safe, pickled = folder / WEIGHTS_FILE, folder / PICKLE_FILE
-    try:
-        if safe.exists():
-            return load_file(safe)
-        if pickled.exists():
-            loaded = torch.load(pickled, map_location="cpu", weights_only=True)
-            if not isinstance(loaded, dict):
-                raise TypeError(f"a {type(loaded).__name__} instead of a dict of tensors")
-            return dict(loaded)
-    except (SafetensorError, OSError, RuntimeError, TypeError, EOFError, ValueError) as error:
-        raise _unreadable(folder, error) from error
-    except Exception as error:
-        # torch raises pickle.UnpicklingError for anything but plain tensors, and other kinds for broken files.
-        raise _unreadable(folder, error) from error
+    for file in (folder / WEIGHTS_FILE, folder / PICKLE_FILE):
+        if file.exists():
+            return _read_file(file)
     raise AdapterError(
         f"the adapter in {folder} has no weights",
         expected=f"{WEIGHTS_FILE} or {PICKLE_FILE}",
         got=listed(file.name for file in folder.iterdir()),
         remedy="give the folder that PEFT's save_pretrained wrote",
     )
+
+
+def _read_file(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of one weights file; a pickle may hold nothing else."""
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(loaded, dict):
+            raise TypeError(f"a {type(loaded).__name__} instead of a dict of tensors")
+        return dict(loaded)
+    except Exception as error:
+        # torch raises pickle.UnpicklingError for anything but plain tensors, and other kinds for broken files.
+        raise _unreadable(file.parent, error) from error
 
 
 def _unreadable(folder: Path, error: Exception) -> AdapterError:

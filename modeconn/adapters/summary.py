@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.full import FullModel
 from modeconn.adapters.kinds.full import Replacement
 from modeconn.adapters.kinds.kind import PREFIX
@@ -20,6 +21,7 @@ from modeconn.adapters.update import Update
 
 _PIECE = 1 << 22  # elements that are read at once
 _ALPHAS = ("lora_alpha", "alpha")
+_VARIANTS = {"use_dora": "DoRA", "use_rslora": "rsLoRA"}
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -91,7 +93,7 @@ def rows_of(point: Adapter, base: MeasuredBase | None = None) -> list[Row]:
         point: The point.
         base: Its base, for norms relative to it, and for changes that are functions of it.
     """
-    kind, dtypes = point.config.kind.name, _dtypes(point)
+    kind, dtypes = kind_name(point.config), _dtypes(point)
     if not point.config.kind.has_update:
         shapes = dict(point.layout.shapes)
         heads = {name for name in shapes for saved in point.saved if name.endswith(saved)}
@@ -121,6 +123,12 @@ def rows_of(point: Adapter, base: MeasuredBase | None = None) -> list[Row]:
         Row(point.name, name, 1, "saved", None, None, dtypes.get(PREFIX + name), tuple(one.shape), float(one.norm()))
         for name, one in sorted(point.saved.items())
     ]
+
+
+def kind_name(config: AdapterConfig) -> str:
+    """The kind of an adapter, with the variants that its settings switch on: "LORA (DoRA)"."""
+    variants = [name for key, name in _VARIANTS.items() if config.raw.get(key)]
+    return config.kind.name + (f" ({', '.join(variants)})" if variants else "")
 
 
 def by_type(rows: Iterable[Row]) -> list[Row]:
