@@ -35,9 +35,11 @@ def make_kind(
 
 
 def loaded_by_peft(family: str, base: Path, folder: Path, dtype: torch.dtype = torch.float64) -> PeftModel:
-    """A base with the adapter as PEFT loads it, its warnings left out."""
+    """A base with the adapter as PEFT loads it, its warnings left out; beside bfloat16 the adapter stays in float32."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if dtype == torch.bfloat16:
+            return PeftModel.from_pretrained(load_base(family, base, dtype), str(folder)).eval()
         return load_peft(family, base, folder, dtype)
 
 

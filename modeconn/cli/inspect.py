@@ -88,13 +88,13 @@ def _bases(points: "Sequence[Adapter]", base_model: str | None) -> "dict[str, Me
 
 def _summary(point: "Adapter", rows: "Sequence[Row]", base: "MeasuredBase | None") -> dict[str, Any]:
     """One point as a row."""
-    from modeconn.adapters.summary import linear_weights, total_norm
+    from modeconn.adapters.summary import kind_name, linear_weights, total_norm
 
     changes = [row for row in rows if row.kind != "saved"]
     linear = linear_weights(base.model) if base is not None else frozenset()
     return {
         "adapter": point.name,
-        "kind": point.config.kind.name,
+        "kind": kind_name(point.config),
         "task type": point.config.task_type,
         "base model": point.config.base_model,
         "modules": len(changes),
@@ -128,7 +128,7 @@ def _as_dict(row: "Row") -> dict[str, Any]:
         "rank": row.rank,
         "alpha": row.alpha,
         "dtype": row.dtype,
-        "shape": row.told_shape,
+        "shape": [None if size < 0 else size for size in row.shape],  # -1 where only the base knows
         "norm": row.norm,
         "relative norm": row.relative_norm,
     }
@@ -174,10 +174,11 @@ def _print(
     from modeconn.cli.tables import print_table
 
     kinds = {"rank": "Int64", "alpha": "Float64", "norm": "Float64", "relative norm": "Float64"}
-    modules = pd.DataFrame([_as_dict(row) for row in rows]).astype(kinds)
+    modules = pd.DataFrame([_as_dict(row) | {"shape": row.told_shape} for row in rows]).astype(kinds)
     summary = pd.DataFrame(summaries).astype({"norm of update": "Float64", "relative norm": "Float64"})
     unused = [] if with_base else ["relative norm", "coverage"]
-    modules = modules.drop(columns=[*(["count"] if (modules["count"] == 1).all() else []), *unused[:1]])
+    alone = [] if any(row.count > 1 for row in rows) else ["count"]
+    modules = modules.drop(columns=[*alone, *unused[:1]])
     print_table(summary.drop(columns=unused))
     print()
     print_table(modules)

@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, Command] = {
     "fit": Command("modeconn.cli.fit", "fit a curve between two checkpoints"),
     "export": Command("modeconn.cli.export", "write a point of a path as an adapter or a full model"),
     "evaluate": Command("modeconn.cli.evaluate", "measure tasks along a path and its barrier"),
+    "plane": Command("modeconn.cli.plane", "measure tasks on the plane through three checkpoints or a curve"),
+    "matrix": Command("modeconn.cli.matrix", "measure the barriers between many checkpoints"),
 }
 DONE, FAILED, USAGE, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 

@@ -49,13 +49,7 @@ def barrier(t: ArrayLike, loss: ArrayLike, *, baseline: Baseline = "chord") -> B
         >>> barrier([0, 0.5, 1], [2.0, 1.5, 1.0], baseline="mean")
         Barrier(height=0.5, t=0.0)
     """
-    if baseline not in get_args(Baseline):
-        raise EvaluationError(
-            f"unknown baseline {baseline!r}",
-            expected=" or ".join(get_args(Baseline)),
-            got=repr(baseline),
-            remedy='use "chord", or "mean" to compare with work that subtracts the mean of the ends',
-        )
+    check_baseline(baseline)
     positions = check_positions(t)
     losses = np.asarray(loss, dtype=float)
     _check_losses(positions, losses)
@@ -66,6 +60,21 @@ def barrier(t: ArrayLike, loss: ArrayLike, *, baseline: Baseline = "chord") -> B
     above = losses - floor
     highest = int(above.argmax())
     return Barrier(float(above[highest]), float(positions[highest]))
+
+
+def check_baseline(baseline: str) -> None:
+    """Raise unless the baseline is known.
+
+    Raises:
+        EvaluationError: If it is not.
+    """
+    if baseline not in get_args(Baseline):
+        raise EvaluationError(
+            f"unknown baseline {baseline!r}",
+            expected=" or ".join(get_args(Baseline)),
+            got=repr(baseline),
+            remedy='use "chord", or "mean" to compare with work that subtracts the mean of the ends',
+        )
 
 
 def check_positions(t: ArrayLike) -> np.ndarray:

@@ -1,36 +1,25 @@
 """Evaluating a path: points to per-example numbers to a profile."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import check_positions
-from modeconn.evaluation.gate import check_ends, check_finite, check_repeatable
-from modeconn.evaluation.keys import point_keys
-from modeconn.evaluation.own_heads import by_head, joined
+from modeconn.evaluation.own_heads import OneHead, by_head, joined
+from modeconn.evaluation.path_sweep import PathSweep, PointStore, Progress
 from modeconn.evaluation.profile import Profile
-from modeconn.models.point_model import Encoded, PointModel
+from modeconn.evaluation.resolution import resolve_path
+from modeconn.evaluation.resolve import Target
+from modeconn.models.point_model import PointModel
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
 
-Progress = Callable[[int, int, str], None]
-
-
-class PointStore(Protocol):
-    """Keeps the records of finished points, so that an interrupted evaluation goes on where it was."""
-
-    def load(self, key: str) -> pd.DataFrame | None:
-        """The records kept under a key, or None."""
-        ...
-
-    def save(self, key: str, records: pd.DataFrame) -> None:
-        """Keep records under a key."""
-        ...
+__all__ = ["PointStore", "Progress", "check_tasks", "evaluate_path", "grid"]
 
 
 def evaluate_path(
@@ -40,6 +29,8 @@ def evaluate_path(
     *,
     num_points: int = 21,
     t: ArrayLike | None = None,
+    tolerance: float | None = None,
+    absolute_tolerance: float | None = None,
     split: str = "test",
     settings: EncodingSettings | None = None,
     check: bool = True,
@@ -55,8 +46,11 @@ def evaluate_path(
         path: The path.
         model: The model.
         tasks: The tasks; their names must differ.
-        num_points: Evenly spaced positions, ends included.
+        num_points: Evenly spaced positions, ends included, where neither `t` nor a tolerance is given.
         t: The positions themselves instead, increasing from 0 to 1.
+        tolerance: Chebyshev nodes instead, as many as every task's mean loss needs to be known between them to this
+            share of its range along the path: 0.0025 is a quarter of a percent. See `Profile.resolution`.
+        absolute_tolerance: The same in nats; of two tolerances, the larger counts.
         split: Which split of every task.
         settings: How examples become tokens.
         check: Whether to compare the ends with plain PEFT; turn it off only where that was done before.
@@ -67,8 +61,8 @@ def evaluate_path(
         The profile.
 
     Raises:
-        EvaluationError: If the positions are not increasing from 0 to 1, the ends are not the adapters, the model
-            is not deterministic, or a loss is not finite.
+        EvaluationError: If the positions are not increasing from 0 to 1 or come with a tolerance, a tolerance is not
+            positive, the ends are not the adapters, the model is not deterministic, or a loss is not finite.
         ModelError: If the path's points do not fit the model.
         TaskError: If a task lacks the split or cannot be encoded.
 
@@ -80,44 +74,36 @@ def evaluate_path(
             profile = evaluate_path(line, model, [Task.load(folder) for folder in folders])
             profile.barriers()
     """
-    positions = check_positions(t) if t is not None else grid(num_points)
     check_tasks(tasks)
-    if path.heads == "own":
-        parts = by_head(path, model, tasks)
-        options: dict[str, Any] = {"t": positions, "split": split, "settings": settings, "check": check}
-        options |= {"store": store, "progress": progress}
-        return joined([evaluate_path(one.path, one.model, one.tasks, **options) for one in parts], parts)
-    for point in path.points:
-        model.check(point)
-    path = path.on(model)
-    encoded = [model.encode(task, split, settings) for task in tasks]
-    checks: dict[str, Any] = {"repeatable_within": check_repeatable(model, path.start, encoded)}
-    checks["truncated_examples"] = {one.task: one.num_truncated for one in encoded}
-    if path.heads:
-        checks["heads"] = path.heads
-    if check:
-        checks["ends_agree_with_peft_within"] = check_ends(model, [path.start, path.end], encoded)
-    keys = point_keys(path, model, encoded, positions.tolist()) if store else [""] * len(positions)
-    records = []
-    for done, (position, key) in enumerate(zip(positions.tolist(), keys, strict=True)):
-        if progress:
-            progress(done, len(positions), path.name)
-        kept = store.load(key) if store else None
-        if kept is None:
-            kept = _evaluate_position(path, model, encoded, position)
-            if store:
-                store.save(key, kept)
-        records.append(kept)
-    if progress:
-        progress(len(positions), len(positions), path.name)
-    return Profile.from_examples(
-        pd.concat(records, ignore_index=True),
-        space=path.space,
-        split=split,
-        metrics={one.task: one.metric for one in encoded},
-        distances={position: path.distance(position) for position in positions.tolist()},
-        checks={path.name: checks},
-    )
+    target = _target(t, tolerance, absolute_tolerance)
+    positions = check_positions(t) if t is not None else grid(num_points)
+    parts = by_head(path, model, tasks) if path.heads == "own" else [OneHead(path, model, list(tasks), "start")]
+    options: dict[str, Any] = {"split": split, "settings": settings, "check": check}
+    options |= {"store": store, "progress": progress}
+    sweeps = [PathSweep(one.path, one.model, one.tasks, **options) for one in parts]
+    resolved: dict[str, Any] = {}
+    if target:
+        resolved["resolution"], resolved["curves"] = resolve_path(path, sweeps, target)
+    else:
+        for sweep in sweeps:
+            sweep.visit(positions.tolist())
+    profiles = [sweep.profile() for sweep in sweeps]
+    profile = joined(profiles, parts) if path.heads == "own" else profiles[0]
+    return replace(profile, **resolved)
+
+
+def _target(t: ArrayLike | None, tolerance: float | None, absolute_tolerance: float | None) -> Target | None:
+    """How exact a profile is wanted, or None for given positions."""
+    if tolerance is None and absolute_tolerance is None:
+        return None
+    if t is not None:
+        raise EvaluationError(
+            "the positions on the path are asked for in two ways",
+            expected="positions t, or a tolerance, which chooses them itself",
+            got="both",
+            remedy="leave out t to resolve the profile, or the tolerance to evaluate these positions only",
+        )
+    return Target(tolerance, absolute_tolerance)
 
 
 def grid(num_points: int) -> np.ndarray:
@@ -150,22 +136,3 @@ def check_tasks(tasks: Sequence[Task]) -> None:
             got=", ".join(names) or "none",
             remedy="name the tasks: Task.load(folder, name=...)" if names else "give --tasks",
         )
-
-
-def _evaluate_position(path: Path, model: PointModel, encoded: Sequence[Encoded], position: float) -> pd.DataFrame:
-    """The records of all tasks at one position."""
-    frames = []
-    for split, sums in zip(encoded, model.evaluate(path(position), encoded), strict=True):
-        check_finite(sums.loss_sum, f"{split.task}/{split.split} at t={position:g}")
-        frames.append(
-            pd.DataFrame({
-                "path": path.name,
-                "task": split.task,
-                "t": position,
-                "example": np.arange(split.num_examples),
-                "loss_sum": sums.loss_sum,
-                "num_tokens": sums.num_tokens,
-                "score": sums.score,
-            })
-        )  # fmt: skip
-    return pd.concat(frames, ignore_index=True)

@@ -84,7 +84,7 @@ def evaluate_plane(
     drawn = _drawn(plane, path, path_points, [other.within(model) for other in others])
     lines = plane.grid(num_points, margin=margin, around=_covered(drawn))
     encoded = [model.encode(task, split, settings) for task in tasks]
-    sweep = Sweep(plane.path, model, encoded, "L2 distance", store, progress)
+    sweep = Sweep(plane.path, model, encoded, _name(plane), "L2 distance", store, progress)
     checks = sweep.checks(_checkpoints(plane), against_peft=check)
     return Surface(sweep.frame(lines, plane.coefficients), drawn, checks)
 
@@ -124,3 +124,9 @@ def _checkpoints(plane: Plane) -> list[Adapter]:
     """The control points that are corners of the plane themselves; other corners are combinations."""
     rows = [row.nonzero().reshape(-1).tolist() for row in plane.corners]
     return [plane.path.points[row[0]] for row in rows if len(row) == 1]
+
+
+def _name(plane: Plane) -> str:
+    """What tables call the plane."""
+    corners = [point.name for point in _checkpoints(plane)]
+    return f"plane through {', '.join(corners)}" if len(corners) == 3 else f"plane along {plane.path.name}"

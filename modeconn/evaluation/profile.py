@@ -10,6 +10,7 @@ import pandas as pd
 
 from modeconn.errors import EvaluationError, listed
 from modeconn.evaluation.barrier import barrier
+from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.intervals import proportion_interval, ratio_interval
 
 Metric = Literal["loss", "score"]
@@ -33,11 +34,17 @@ class Profile:
         examples: One row for each path, task, position and example: path, task, t, example, loss_sum, num_tokens,
             score.
         checks: What was checked before the sweep: agreement with PEFT at the ends, repeatability, cut prompts.
+        resolution: One row for each path and task that was resolved to a tolerance: path, task, resolved (whether the
+            error is below the tolerance or the noise floor), tolerance, noise_floor and error_estimate (nats),
+            num_evaluations, num_pieces (between the path's joints) and degree. None where positions were given.
+        curves: (path, task) -> the mean loss as a function of t, where it was resolved; see `curve`.
     """
 
     frame: pd.DataFrame
     examples: pd.DataFrame
     checks: Mapping[str, Any] = field(default_factory=dict)
+    resolution: pd.DataFrame | None = None
+    curves: Mapping[tuple[str, str], Interpolant] = field(default_factory=dict)
 
     @classmethod
     def from_examples(
@@ -84,16 +91,47 @@ class Profile:
                 remedy="name the paths: LinearPath(start, end, name=...)",
             )
         checks: dict[str, Any] = {}
+        curves: dict[tuple[str, str], Interpolant] = {}
         for profile in profiles:
             checks |= profile.checks
+            curves |= profile.curves
+        resolutions = [profile.resolution for profile in profiles if profile.resolution is not None]
         return cls(
             pd.concat([profile.frame for profile in profiles], ignore_index=True),
             pd.concat([profile.examples for profile in profiles], ignore_index=True),
             checks,
+            pd.concat(resolutions, ignore_index=True) if resolutions else None,
+            curves,
         )
+
+    def curve(self, task: str, *, path: str | None = None) -> Interpolant:
+        """The mean loss of a task as a function of t: values, derivatives, maximum and integral between the positions.
+
+        Args:
+            task: The task's name.
+            path: The path's name, where the profile has several.
+
+        Raises:
+            EvaluationError: If the profile was not resolved, or not one path and task fit.
+        """
+        found = [key for key in self.curves if key[1] == task and path in (None, key[0])]
+        if len(found) != 1:
+            known = listed(f"{task} on {path}" for path, task in self.curves)
+            raise EvaluationError(
+                f"no single curve of {task!r}" + (f" on {path!r}" if path else ""),
+                expected="one task of one path that was resolved to a tolerance",
+                got=known if self.curves else "a profile at given positions, which says nothing between them",
+                remedy="name the task, and the path with path=..."
+                if self.curves
+                else "evaluate_path(tolerance=0.0025)",
+            )
+        return self.curves[found[0]]
 
     def barriers(self, metric: Metric = "loss") -> pd.DataFrame:
         """The barrier of every path and task against both baselines; the columns are those of barriers.csv.
+
+        The loss of a resolved profile has its maximum where its curve has it, between the positions too; a score is a
+        step function, and has it at a position.
 
         Args:
             metric: "loss", or "score" for the barrier of the error `1 - score`.
@@ -112,9 +150,11 @@ class Profile:
         rows = []
         for key, group in self.frame.groupby(["path", "space", "task"], sort=False):
             path, space, task = cast(tuple[str, str, str], key)
+            curve = self.curves.get((path, task)) if metric == "loss" else None
             height = group["loss"] if metric == "loss" else 1 - group["score"]
             for baseline in ("chord", "mean"):
-                found = barrier(group["t"].to_numpy(), height.to_numpy(), baseline=baseline)
+                at_positions = barrier(group["t"].to_numpy(), height.to_numpy(), baseline=baseline)
+                found = curve.barrier(baseline) if curve else at_positions
                 rows.append((
                     path, space, task, metric, baseline, found.height, np.nan, np.nan, found.t, len(group),
                     int(group["num_examples"].iloc[0]),

@@ -71,9 +71,9 @@ def evaluate_surface(
         for number in (1, 2)
     ]
     space = "factors" if filters == "factors" else "weights"
-    chain = PolygonalChain([point, *moved], space=space, name=f"around {point.name}").on(model)
+    chain = PolygonalChain([point, *moved], space=space, name=f"surface around {point.name}").on(model)
     encoded = [model.encode(task, split, settings) for task in tasks]
-    sweep = Sweep(chain, model, encoded, "filter-normalised step", store, progress)
+    sweep = Sweep(chain, model, encoded, chain.name, f"filter-normalised step, {filters}", store, progress)
     checks = {**sweep.checks([point], against_peft=check), "filters": filters, "seed": seed}
     drawn = pd.DataFrame([(point.name, "point", float("nan"), 0.0, 0.0, 0.0)], columns=list(POINT_COLUMNS))
     return Surface(sweep.frame((lines, lines), _rows), drawn, checks)

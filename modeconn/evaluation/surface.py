@@ -27,7 +27,7 @@ class Surface:
 
     Attributes:
         frame: One row for each task and grid point: the columns of plane.csv, then `coefficient_0`, ... of the control
-            points. `unit` says what x and y count: "L2 distance" or "filter-normalised step".
+            points. `unit` says what x and y count: "L2 distance", or "filter-normalised step" and of what.
         points: What is drawn in: name, role ("point", "path" or "other"), t (of a path), x, y, and the distance from
             the plane in the unit of x and y; 0 means that the numbers at (x, y) are those of the point itself.
         checks: What was checked before the sweep: agreement with PEFT, repeatability, cut prompts.
@@ -50,6 +50,7 @@ class Sweep:
         path: The path whose control points are combined, bound to the model.
         model: The model.
         encoded: The splits.
+        name: What the table calls the surface.
         unit: What x and y count.
         store: Keeps finished points.
         progress: Called as `progress(done, total, what)` after every grid point.
@@ -58,6 +59,7 @@ class Sweep:
     path: Path
     model: PointModel
     encoded: Sequence[Encoded]
+    name: str
     unit: str
     store: PointStore | None = None
     progress: Progress | None = None
@@ -91,15 +93,15 @@ class Sweep:
         tables = []
         for done, row in enumerate(rows := rows_at(x, y)):
             if self.progress:
-                self.progress(done, len(rows), self.path.name)
+                self.progress(done, len(rows), self.name)
             place = {"x": float(x[done]), "y": float(y[done])}
             means = self._means(records.at(row, "x={x:g}, y={y:g}".format(**place)))
             own = {f"coefficient_{k}": value for k, value in enumerate(row.tolist())}
             tables.append(means.assign(**place, **own))
         if self.progress:
-            self.progress(len(rows), len(rows), self.path.name)
+            self.progress(len(rows), len(rows), self.name)
         frame = pd.concat(tables, ignore_index=True)
-        frame = frame.assign(surface=self.path.name, unit=self.unit, space=self.path.space)
+        frame = frame.assign(surface=self.name, unit=self.unit, space=self.path.space)
         numbers = [f"coefficient_{k}" for k in range(len(self.path.points))]
         return frame.reindex(columns=[*SURFACE_COLUMNS, *numbers])
 

@@ -1,12 +1,13 @@
 """The bends of a curve as parameters, and points of the curve through which gradients reach them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from modeconn.adapters.adapter import Adapter, combine
-from modeconn.adapters.kinds.lora import combined_config
+from modeconn.adapters.kinds.kind import PREFIX
+from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.update import LowRank, Update
 from modeconn.errors import FitError, listed
 from modeconn.models.trainable import Branch, Trainable
@@ -23,11 +24,13 @@ class Bend:
         factors: Parameter name -> `up` and `down` in units of the scaling, leaves of the graph.
         saved: Parameter name -> the tensor in its place.
         scalings: Parameter name -> the factor s of `s up @ down`.
+        tables: Names of the parameters that are embedding tables.
     """
 
     factors: Factors
     saved: Mapping[str, torch.Tensor]
     scalings: Mapping[str, float]
+    tables: frozenset[str] = field(default=frozenset())
 
     @classmethod
     def of(cls, point: Adapter, device: torch.device, dtype: torch.dtype = torch.float32) -> "Bend":
@@ -41,43 +44,53 @@ class Bend:
             raise FitError(
                 f"{point.name} cannot be a bend of a fitted curve",
                 expected="a point whose updates are low-rank",
-                got=f"no factors of {listed(unfit)}" if unfit else "no update at all",
-                remedy="give the curve bends of LoRA: truncate the point to a rank first",
+                got=f"no factors of {listed(unfit)}" if unfit else f"no update ({point.config.kind.name})",
+                remedy="give the curve bends of LoRA: BezierCurve([start, truncated(point.on(model), rank)[0], end])",
             )
-        scalings = {name: _unit(update) for name, update in sorted(point.updates.items())}
+        scalings = {name: unit_of(update) for name, update in sorted(point.updates.items())}
         factors = {
             name: _leaves(*point.updates[name].factors(unit=unit), device=device, dtype=dtype)
             for name, unit in scalings.items()
         }
         saved = {name: _leaves(value, device=device, dtype=dtype)[0] for name, value in sorted(point.saved.items())}
-        return cls(factors, saved, scalings)  # type: ignore[arg-type]  # pairs
+        tables = frozenset(name for name, update in point.updates.items() if update.lookup)
+        return cls(factors, saved, scalings, tables)  # type: ignore[arg-type]  # pairs
 
     @property
     def tensors(self) -> list[torch.Tensor]:
         """What is trained, in a fixed order."""
         return [tensor for pair in self.factors.values() for tensor in pair] + list(self.saved.values())
 
-    def point(self, like: Adapter, *, name: str) -> Adapter:
-        """The bend as an adapter of its own; in the layout and scaling of `like` where that has one."""
+    def with_tensors(self, values: Sequence[torch.Tensor]) -> "Bend":
+        """The same bend with other numbers, in the order of `tensors`."""
+        left = iter(values)
+        factors = {name: (next(left), next(left)) for name in self.factors}
+        return replace(self, factors=factors, saved={name: next(left) for name in self.saved})
+
+    def point(self, like: Adapter, *, name: str, keep_layout: bool) -> Adapter:
+        """The bend as an adapter of its own.
+
+        Args:
+            like: Gives the base model, the task and what is known of the head.
+            name: How tables call it.
+            keep_layout: Whether its tensors have the names and the scaling of those of `like`, as points that are
+                combined in factors space must have; else it is plain LoRA of its own rank.
+        """
         updates = {
             parameter: Update.of(
-                LowRank(
-                    up.detach().float().cpu().clone(),
-                    down.detach().float().cpu().clone(),
-                    self.scalings[parameter],
-                    lookup=like.updates[parameter].lookup,
-                )
+                LowRank(_kept(up), _kept(down), self.scalings[parameter], lookup=parameter in self.tables)
             )
             for parameter, (up, down) in self.factors.items()
         }
-        saved = {name: value.detach().float().cpu().clone() for name, value in self.saved.items()}
+        saved = {parameter: _kept(value) for parameter, value in self.saved.items()}
         config = like.config
-        if like.own is None and updates:
+        if updates and not keep_layout:
             config = replace(config, raw=combined_config(config, updates))
-        bare = replace(
-            like, config=config, updates=updates, saved=saved, own=None, name=name, source=None, weight_sum=1.0
-        )
-        return replace(bare, own=bare.tensors)
+        tensors = lora_tensors(updates, saved, config)
+        named = like.own if keep_layout and like.own is not None else {}  # a module's parameters have no prefix
+        own = {bare if (bare := key.removeprefix(PREFIX)) in named else key: value for key, value in tensors.items()}
+        changed = {"config": config, "updates": updates, "saved": saved, "own": own, "name": name}
+        return replace(like, **changed, source=None, weight_sum=1.0)
 
 
 class Bends:
@@ -105,6 +118,7 @@ class Bends:
         ends = (curve.start, curve.end)
         self._ends = None if curve.space == "weights" else [_on_device(end, device, dtype) for end in ends]
         self._heads = [{name: value.to(device, dtype) for name, value in end.saved.items()} for end in ends]
+        self._folds = any(end.updates for end in ends)
 
     @property
     def tensors(self) -> list[torch.Tensor]:
@@ -120,7 +134,7 @@ class Bends:
         """The curve through the bends as they are now."""
         points = self._curve.points
         moved = [
-            bend.point(point, name=f"bend {number}")
+            bend.point(point, name=f"bend {number}", keep_layout=self._curve.space != "weights")
             for number, (bend, point) in enumerate(zip(self.bends, points[1:-1], strict=True), start=1)
         ]
         return self._curve.with_points([points[0], *moved, points[-1]])
@@ -135,15 +149,20 @@ class Bends:
         row = self._curve.coefficients(torch.tensor([t], dtype=torch.float64))[0].tolist()  # [K]
         saved = self._saved(row)
         if self._ends is None:
-            fixed = combine((row[0], row[-1]), (self._curve.start, self._curve.end))
-            fixed = replace(fixed, saved={})
-            return Trainable(fixed if fixed.updates else None, self._side_by_side(row[1:-1]), saved)
+            return Trainable(self._folded(row), self._side_by_side(row[1:-1]), saved)
         control = [self._ends[0], *(bend.factors for bend in self.bends), self._ends[1]]
         branches = {}
         for name, scaling in self.bends[0].scalings.items():
             up, down = (_weighted(row, [point[name][side] for point in control]) for side in (0, 1))
             branches[name] = Branch(up, scaling * down)
         return Trainable(None, branches, saved)
+
+    def _folded(self, row: Sequence[float]) -> Adapter | None:
+        """What the ends add to the weights at a point; None for nothing."""
+        if not self._folds:
+            return None
+        fixed = replace(combine((row[0], row[-1]), (self._curve.start, self._curve.end)), saved={})
+        return fixed if fixed.updates else None
 
     def _side_by_side(self, coefficients: Sequence[float]) -> dict[str, Branch]:
         """The bends' factors next to each other, `[B_1 B_2] [c_1 A_1 ; c_2 A_2]`."""
@@ -165,6 +184,16 @@ class Bends:
         }
 
 
+def unit_of(update: Update) -> float:
+    """The scaling of an unchanged adapter's update; 1 for a combination."""
+    return update.low_rank[0].scaling if len(update.parts) == 1 and update.coefficients == (1.0,) else 1.0
+
+
+def _kept(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy that does not move any more."""
+    return tensor.detach().to("cpu", torch.float32, copy=True)
+
+
 def _leaves(*values: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     """Copies that gradients reach."""
     return tuple(value.detach().to(device, dtype, copy=True).requires_grad_() for value in values)
@@ -172,13 +201,8 @@ def _leaves(*values: torch.Tensor, device: torch.device, dtype: torch.dtype) -> 
 
 def _on_device(point: Adapter, device: torch.device, dtype: torch.dtype) -> Factors:
     """A point's factors on a device, in units of its scalings."""
-    pairs = {name: update.factors(unit=_unit(update)) for name, update in point.updates.items()}
+    pairs = {name: update.factors(unit=unit_of(update)) for name, update in point.updates.items()}
     return {name: (up.to(device, dtype), down.to(device, dtype)) for name, (up, down) in pairs.items()}
-
-
-def _unit(update: Update) -> float:
-    """The scaling of an unchanged adapter's update; 1 for a combination."""
-    return update.low_rank[0].scaling if len(update.parts) == 1 and update.coefficients == (1.0,) else 1.0
 
 
 def _weighted(row: Sequence[float], tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -1,9 +1,10 @@
-"""What a fit gives back."""
+"""What a fit gives back, and the error that still holds it."""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
+from modeconn.errors import FitError
 from modeconn.fitting.settings import FitSettings
 from modeconn.paths.path import Path
 
@@ -14,12 +15,12 @@ class CurveFit:
 
     Attributes:
         curve: The curve whose worst validation loss was the lowest; its ends are those that were given.
-        history: One row a step: step, t (of the last position), learning_rate, loss (nats per scored token, mean
-            over the step's positions), grad_norm; and at validations worst_loss and worst_t, missing elsewhere. Step 0
-            is the curve before the fit.
+        history: One row a step: step, t (of the last position; AutoNEB: of the highest pivot), learning_rate, loss
+            (nats per scored token, mean over the step's positions), grad_norm; and at validations worst_loss and
+            worst_t, missing elsewhere (AutoNEB: num_pivots as well). Step 0 is the curve before the fit.
         settings: How it was fitted.
         best_step: The step after which the curve was taken.
-        stopped_early: Whether the validation loss had stopped falling.
+        stopped_early: Whether it stopped before its last step.
     """
 
     curve: Path
@@ -27,3 +28,15 @@ class CurveFit:
     settings: FitSettings
     best_step: int
     stopped_early: bool
+
+
+class FitStopped(FitError):
+    """A fit came to a number that is none, and stopped before the bends moved.
+
+    Attributes:
+        fit: The best curve until then; the curve before the fit where no step brought a better one.
+    """
+
+    def __init__(self, failed: str, *, expected: str, got: str, remedy: str, fit: CurveFit) -> None:
+        super().__init__(failed, expected=expected, got=got, remedy=remedy)
+        self.fit = fit

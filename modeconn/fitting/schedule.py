@@ -14,6 +14,7 @@ def learning_rate(settings: FitSettings, step: int) -> float:
     """The learning rate of a step, counted from 0.
 
     Garipov 2018 (arXiv 1802.10026): constant over the first half, then linear down to 1 % at 90 % of the steps.
+    Draxler 2018 (arXiv 1803.00885): three sevenths of the steps at the full rate, two at a tenth, two at a hundredth.
 
     Example:
         >>> settings = FitSettings(num_steps=100, learning_rate=1.0)
@@ -23,6 +24,8 @@ def learning_rate(settings: FitSettings, step: int) -> float:
     if settings.schedule == "constant":
         return settings.learning_rate
     done = step / settings.num_steps
+    if settings.schedule == "draxler":
+        return settings.learning_rate * (1.0 if done < 3 / 7 else 0.1 if done < 5 / 7 else 0.01)
     factor = 1.0 if done <= 0.5 else max(0.01, 1.0 - 0.99 * (done - 0.5) / 0.4)
     return settings.learning_rate * factor
 

@@ -9,13 +9,18 @@ from modeconn.runs.settings import flag_help
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How bends are fitted; names are those of transformers where it has one."""
+    """How bends are fitted; names are those of transformers where it has one.
+
+    Raises:
+        FitError: If a value cannot be used.
+    """
 
     num_steps: int = field(default=500, metadata=flag_help("optimiser steps"))
     learning_rate: float = field(default=1e-3, metadata=flag_help("highest learning rate"))
     optimizer: Literal["adamw", "sgd"] = field(default="adamw", metadata=flag_help("sgd has momentum 0.9"))
-    schedule: Literal["garipov", "constant"] = field(
-        default="garipov", metadata=flag_help("garipov: constant to half of the steps, then down to 1 % at 90 %")
+    schedule: Literal["garipov", "draxler", "constant"] = field(
+        default="garipov",
+        metadata=flag_help("garipov: constant to half of the steps, then down to 1 % at 90 %; draxler: 1, 0.1, 0.01"),
     )
     weight_decay: float = field(default=0.0, metadata=flag_help("decoupled weight decay of the bends"))
     max_grad_norm: float = field(default=1.0, metadata=flag_help("gradients are clipped to this L2 norm"))
@@ -68,3 +73,32 @@ class FitSettings:
                 got=repr(getattr(self, name)),
                 remedy=f"give --{flag} another value",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoNebSettings(FitSettings):
+    """How AutoNEB moves the pivots of a chain (see `fit_autoneb`).
+
+    The steps are split evenly into cycles. Each ends with a validation, which takes the place of `eval_steps`; every
+    pivot is moved at every step, which takes the place of `positions_per_step`.
+    """
+
+    optimizer: Literal["adamw", "sgd"] = field(default="sgd", metadata=flag_help("sgd has momentum 0.9"))
+    schedule: Literal["garipov", "draxler", "constant"] = field(
+        default="draxler", metadata=flag_help("draxler: 3/7 of the steps at the full rate, 2/7 at 0.1, 2/7 at 0.01")
+    )
+    num_cycles: int = field(default=14, metadata=flag_help("rounds of moving, measuring and inserting pivots"))
+    max_pivots: int = field(default=16, metadata=flag_help("no pivots are inserted above this number"))
+    segment_points: int = field(default=3, metadata=flag_help("positions inside a segment that are measured"))
+    insert_above: float = field(
+        default=0.2,
+        metadata=flag_help("a pivot is inserted where the loss is this part of the chain's range above the segment's"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("num_cycles", "max_pivots", "segment_points", "insert_above"):
+            self._check(name, "a number above 0", holds=getattr(self, name) > 0)
+        self._check("num_steps", "a multiple of num_cycles", holds=self.num_steps % self.num_cycles == 0)
+        self._check("positions_per_step", "1: every pivot is moved at every step", holds=self.positions_per_step == 1)
+        self._check("uniform_in", "t: pivots lie where they lie", holds=self.uniform_in == "t")

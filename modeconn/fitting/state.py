@@ -12,9 +12,12 @@ class FitState:
     """Where a fit is; batches and positions are functions of the step, so that no generator is part of it.
 
     Attributes:
+        identity: A hash of what is fitted on what and how; a state of another fit is refused.
         step: Steps done.
+        validated_step: The step after which the last validation was made; -1 before the first.
         history: Rows so far.
         bends: The tensors that are trained.
+        shares: AutoNEB: the part of the chain's length that each segment has.
         optimizer: State of the optimiser.
         best: The tensors at the lowest worst loss so far.
         best_worst: That loss, in nats per scored token.
@@ -22,19 +25,31 @@ class FitState:
         validations_since_best: Validations since then.
     """
 
+    identity: str = ""
     step: int = 0
+    validated_step: int = -1
     history: list[dict[str, float]] = field(default_factory=list)
     bends: list[torch.Tensor] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
     optimizer: dict[str, Any] = field(default_factory=dict)
     best: list[torch.Tensor] = field(default_factory=list)
     best_worst: float = math.inf
     best_step: int = 0
     validations_since_best: int = 0
 
-    def validated(self, worst: float, tensors: list[torch.Tensor]) -> None:
-        """Take note of a validation."""
-        if worst < self.best_worst:
-            self.best_worst, self.best, self.best_step = worst, tensors, self.step
+    def moved(self, row: dict[str, float]) -> None:
+        """Take note of a step."""
+        self.history.append(row)
+        self.step += 1
+
+    def validated(self, found: dict[str, float], tensors: list[torch.Tensor]) -> None:
+        """Take note of a validation: what it found, `worst_loss` among it, with which tensors."""
+        if not self.history:
+            self.history.append({"step": 0})
+        self.history[-1] |= found
+        self.validated_step = self.step
+        if found["worst_loss"] < self.best_worst:
+            self.best_worst, self.best, self.best_step = found["worst_loss"], tensors, self.step
             self.validations_since_best = 0
         else:
             self.validations_since_best += 1

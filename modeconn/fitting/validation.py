@@ -7,7 +7,7 @@ import numpy as np
 
 from modeconn.evaluation.gate import check_finite
 from modeconn.fitting.settings import FitSettings
-from modeconn.models.point_model import PointModel
+from modeconn.models.point_model import Encoded, PointModel
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
 
@@ -30,20 +30,33 @@ class Validation:
     ) -> None:
         encoding = EncodingSettings(max_length=settings.max_length, token_budget=settings.token_budget)
         self.model = model
-        self.encoded = [model.encode(task, settings.eval_split, encoding) for task in tasks]
+        self.encoded: list[Encoded] = [model.encode(task, settings.eval_split, encoding) for task in tasks]
         self.weights = np.asarray(weights) / np.sum(weights)
         # Inside the ends, which no fit moves: their loss would hide what happens between them.
         self.positions = np.linspace(0.0, 1.0, settings.eval_points + 2)[1:-1].tolist()
 
-    def worst(self, curve: Path, *, step: int) -> tuple[float, float]:
-        """The highest weighted mean loss inside the curve, in nats per scored token, and where it is.
+    def losses(self, curve: Path, positions: Sequence[float], *, step: int) -> np.ndarray:
+        """The weighted mean loss at positions on a curve, `[T]`, in nats per scored token.
+
+        Args:
+            curve: The curve as it is.
+            positions: T positions.
+            step: After which step, for messages.
 
         Raises:
             EvaluationError: If a loss is not finite.
         """
-        losses = [self._loss(curve, t, step) for t in self.positions]
+        return np.array([self._loss(curve, t, step) for t in positions])
+
+    def worst(self, curve: Path, *, step: int) -> dict[str, float]:
+        """The highest of the losses inside the curve, and where it is: `worst_loss` and `worst_t`.
+
+        Raises:
+            EvaluationError: If a loss is not finite.
+        """
+        losses = self.losses(curve, self.positions, step=step)
         highest = int(np.argmax(losses))
-        return losses[highest], self.positions[highest]
+        return {"worst_loss": float(losses[highest]), "worst_t": self.positions[highest]}
 
     def _loss(self, curve: Path, t: float, step: int) -> float:
         """The weighted mean loss at a position."""

@@ -2,11 +2,10 @@
 
 import copy
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,16 +29,15 @@ from modeconn.models.loading import (
     local_folder,
     longest_input,
     named_base,
-    quiet_peft,
     set_padding,
     tokenizer_source,
 )
 from modeconn.models.placing import Weights, check_fits, placed
-from modeconn.models.prompted import loaded_by_peft, room_for_prompts
+from modeconn.models.prompted import loaded_from_folder, room_for_prompts
 from modeconn.models.quantised import loading_options
 from modeconn.models.reference import loaded_by_transformers, overwritten
+from modeconn.models.splits import encode_split
 from modeconn.models.vocabulary import fit_vocabulary
-from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
 
@@ -191,19 +189,15 @@ class AdapterModel:
         if isinstance(family, Classifier):
             num_classes = int(self.module.config.num_labels)  # type: ignore[union-attr, arg-type]
             family = Classifier(labels_for_task(family.labels, task.labels, num_classes, guessed=self._guessed))
-        max_length = min(settings.max_length or self.longest, self.longest)
-        encoded = family.encode(task, split, self.tokenizer, max_length, settings)
-        lengths = [family.length(row) for row in encoded.rows]
-        groups = token_budget_batches(lengths, settings.token_budget)
-        batches = tuple(family.collate([encoded.rows[i] for i in group], self.pad_id) for group in groups)
-        allowed = None
-        if isinstance(family, Classifier) and settings.mask_labels and task.labels:
-            own = {label.strip() for label in task.labels}
-            allowed = tuple(number for number, label in enumerate(family.labels) if label.strip() in own)
-        return EncodedTask(
-            task.name, split, task.metric, encoded, batches, tuple(i for group in groups for i in group), allowed,
-            settings,
-        )  # fmt: skip
+        return encode_split(
+            family,
+            task,
+            split,
+            self.tokenizer,
+            max_length=min(settings.max_length or self.longest, self.longest),
+            pad_id=self.pad_id,
+            settings=settings,
+        )
 
     def evaluate(self, point: Adapter, encoded: Sequence[EncodedTask]) -> list[ExampleSums]:
         """Per-example sums of every split at a point; the model is afterwards what it was before.
@@ -294,22 +288,15 @@ class AdapterModel:
         shared: dict[int, Any] = {id(tensor): tensor for tensor in tensors if id(tensor) not in copied}
         return copy.deepcopy(self.module, shared)
 
-    @contextmanager
-    def reference(self, point: Adapter) -> Iterator[nn.Module]:
+    def reference(self, point: Adapter) -> AbstractContextManager[nn.Module]:
         """The model with a point loaded by PEFT itself, beside this one; the weights are shared.
 
         An unchanged checkpoint is loaded from its own folder, so that nothing of this package stands between. A full
         fine-tune is loaded by transformers, as a second model.
         """
         if point.replaces:
-            with loaded_by_transformers(self.module, self.base_name, self.family.task_type, point) as module:
-                yield module
-            return
-        point.config.kind.register()
-        with TemporaryDirectory() as temporary, quiet_peft():
-            folder = point.source or point.save_pretrained(Path(temporary) / "adapter")
-            with loaded_by_peft(self.twin(apart=overwritten(point, self.dtype)), folder, point) as module:
-                yield module
+            return loaded_by_transformers(self.module, self.base_name, self.family.task_type, point)
+        return loaded_from_folder(self.twin(apart=overwritten(point, self.dtype)), point)
 
     def __repr__(self) -> str:
         return (

@@ -37,7 +37,7 @@ class MergedModel:
 
 
 def own_template(point: Adapter) -> FullModel | None:
-    """The first full fine-tune of a point that consists of nothing else, if its files hold a whole model."""
+    """The first full fine-tune of a point that consists of nothing else, if the two hold the same whole model."""
     if not point.updates or not all(update.replaces for update in point.updates.values()):
         return None
     first = next(iter(point.updates.values())).parts[0]
@@ -45,7 +45,8 @@ def own_template(point: Adapter) -> FullModel | None:
     if folder is None or not (folder / CONFIG_FILE).exists():  # its tensors are in memory
         return None
     model = FullModel.open(folder, task_type=point.config.task_type)
-    return model if model.stored.keys() >= model.skeleton.shapes.keys() else None
+    same = model.stored.keys() <= {*point.updates, *point.saved}  # not if the point goes without the head
+    return model if same and model.stored.keys() >= model.skeleton.shapes.keys() else None
 
 
 def merge(point: Adapter, base: FullModel, *, dtype: torch.dtype | None = None) -> MergedModel:

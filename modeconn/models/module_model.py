@@ -156,6 +156,10 @@ class ModuleModel:
         del parameter
         return False
 
+    def has(self, parameter: str) -> bool:
+        """Whether the module has a parameter of this name."""
+        return parameter in dict(self.module.named_parameters(remove_duplicate=False))
+
     def check(self, point: Adapter) -> None:
         """Raise unless a point holds every parameter of the module in its shape.
 
@@ -200,7 +204,9 @@ class ModuleModel:
     def reference(self, point: Adapter) -> Iterator[nn.Module]:
         """A copy of the module that has read the point by `load_state_dict`."""
         module = copy.deepcopy(self.module)
-        module.load_state_dict(dict(point.tensors), strict=False)
+        changed = {name: self.weight(name) + update.dense() for name, update in point.updates.items()}
+        unused = module.load_state_dict({**point.saved, **changed}, strict=False).unexpected_keys
+        assert not unused, f"the point was checked, and yet nothing takes {unused}"
         norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
         with self._statistics(module, [part for part in norms if part.track_running_stats]):
             yield module
@@ -271,10 +277,13 @@ class ModuleModel:
 
 @contextmanager
 def _kept_buffers(module: nn.Module) -> Iterator[None]:
-    """A context after which a module's buffers hold what they held before."""
-    before = {name: value.clone() for name, value in module.named_buffers(recurse=False)}
+    """A context in which a module writes to copies of its buffers; its own are never touched.
+
+    Written and put back in place, they would be buffers that the backward pass finds changed.
+    """
+    before = dict(module._buffers)
+    module._buffers.update({name: value.clone() for name, value in before.items() if value is not None})
     try:
         yield
     finally:
-        for name, value in before.items():
-            getattr(module, name).copy_(value)
+        module._buffers.update(before)

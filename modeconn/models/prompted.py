@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import ModelError, listed
-from modeconn.models.loading import position_limit
+from modeconn.models.loading import position_limit, quiet_peft
 
 
 class Prompted(nn.Module):
@@ -79,6 +80,21 @@ class Prompted(nn.Module):
             found.append(logits)
         back = torch.cat(rows).argsort()
         return SimpleNamespace(logits=torch.cat(found)[back])
+
+
+@contextmanager
+def loaded_from_folder(model: nn.Module, point: Adapter) -> Iterator[nn.Module]:
+    """A point as PEFT loads it from its folder; one that is no unchanged checkpoint is written to a temporary one.
+
+    Args:
+        model: The base, which PEFT rebuilds.
+        point: The point.
+    """
+    point.config.kind.register()
+    with TemporaryDirectory() as temporary, quiet_peft():
+        folder = point.source or point.save_pretrained(Path(temporary) / "adapter")
+        with loaded_by_peft(model, folder, point) as module:
+            yield module
 
 
 @contextmanager

@@ -48,5 +48,5 @@ def joining(first: Adapter, second: Adapter) -> Joining:
     if "weights" in refused:
         refused["aligned-factors"] = refused["weights"]
     elif dense:
-        refused["aligned-factors"] = f"there is nothing to align: no low-rank factors of {listed(dense)}"
+        refused["aligned-factors"] = f"there is nothing to align: no low-rank factors of {listed(dense, limit=3)}"
     return Joining(first.name, second.name, refused)

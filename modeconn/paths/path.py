@@ -69,6 +69,8 @@ class Path(ABC):
     def on(self, base: BaseWeights) -> Self:
         """The same path, with the base's weights at hand for lengths and distances.
 
+        What a point needs of the base and can hold is computed here, once: the first factors of PiSSA and OLoRA.
+
         Args:
             base: Where the base's weights are, such as an `AdapterModel`; needed where `dW` is a function of them.
         """

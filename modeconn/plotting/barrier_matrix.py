@@ -127,7 +127,8 @@ def _draw(matrices: dict[str, pd.DataFrame], lines: list[str], *, clustered: boo
 def _draw_panel(ax: Axes, matrix: pd.DataFrame, task: str, *, clustered: bool) -> None:
     """A heat map, and above it the dendrogram where there is one."""
     ax.set_box_aspect(1)
-    tree = clustered and len(matrix) > 2 and not matrix.isna().to_numpy().any()
+    known = not matrix.isna().to_numpy().any()
+    tree = clustered and known and len(matrix) > 2 and bool((matrix.to_numpy() > 0).any())
     if tree:
         matrix = _draw_dendrogram(ax, matrix)
     ax.set_facecolor(_MISSING)
@@ -136,7 +137,7 @@ def _draw_panel(ax: Axes, matrix: pd.DataFrame, task: str, *, clustered: bool) -
     sns.heatmap(
         matrix, ax=ax, vmin=min(0.0, float(np.nanmin(matrix.to_numpy()))), vmax=high if high > 0 else 1.0, cmap="Reds",
         annot=few, fmt=".2f", linewidths=0.8 if few else 0, linecolor="white", mask=matrix.isna(),
-        cbar_kws={"label": "nats", "shrink": 0.8}, annot_kws={"fontsize": "small"},
+        cbar_ax=ax.inset_axes((1.04, 0, 0.05, 1)), cbar_kws={"label": "nats"}, annot_kws={"fontsize": "small"},
     )  # fmt: skip
     for row, column in np.argwhere(matrix.isna().to_numpy()):
         ax.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=style.GREY)

@@ -12,7 +12,7 @@ from .legend import legend_below, legend_height
 
 _FIGURE = "the history of a fit"
 _HEIGHT, _RATE_HEIGHT, _LABELS = 1.75, 0.55, 0.55  # inches
-_WINDOWS = 25  # running means over a 25th of the steps
+_WINDOWS, _SHORTEST = 25, 4  # running means over a 25th of the steps, where these are not too few
 
 
 def plot_fit_history(frame: pd.DataFrame, *, width: float = style.COLUMN_WIDTH) -> Figure:
@@ -76,9 +76,10 @@ def _draw_losses(ax: Axes, rows: pd.DataFrame) -> None:
     steps = columns.rows_where(rows, rows["loss"].notna().to_numpy())
     if len(steps):
         window = max(len(steps) // _WINDOWS, 1)
-        every = {"color": style.pale(train.colour), "linewidth": 0.6}
+        smooth = window >= _SHORTEST
+        every = {"color": style.pale(train.colour) if smooth else train.colour, "linewidth": 0.6 if smooth else 1.0}
         ax.plot(steps["step"], steps["loss"], **every, label="loss of a step's batch")
-        if window > 1:
+        if smooth:
             mean = steps["loss"].rolling(window, center=True, min_periods=1).mean()
             ax.plot(steps["step"], mean, color=train.colour, label=f"mean over {window} steps")
     known = columns.rows_where(rows, rows["worst_loss"].notna().to_numpy())

@@ -27,9 +27,9 @@ def plot_plane(
 ) -> Figure:
     """Filled contours of every task on one grid: a column for each task, a row for each metric.
 
-    Losses far outside of the points would leave no colours for what lies between them: the scale ends at twice the
-    rise from the lowest loss to the highest of the points and the path, and its bar ends in an arrow. Both directions
-    have one scale where the grid is not much wider than high, or higher than wide.
+    Losses far outside would leave no colours for what lies between the points: the scale ends at the highest loss in
+    the rectangle that holds all that is drawn in, and its bar in an arrow. Both directions have one scale where the
+    grid is not much wider than high, or higher than wide.
 
     Args:
         frame: Columns surface, unit, space, task, split, x, y, num_examples, num_tokens, and loss (nats per scored

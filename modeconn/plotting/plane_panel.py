@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -18,7 +19,6 @@ from . import columns, profile_table, style
 Metric = Literal["loss", "score"]
 _COLOURS = {"loss": "viridis", "score": "cividis"}
 _MOST_UNEQUAL = 2.0  # wider or higher grids get a scale for each direction
-_RISE = 2.0  # how far the colours go on above the points, in rises from the lowest loss to theirs
 _CASING = [patheffects.withStroke(linewidth=2.4, foreground=style.INK)]
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d")
 
@@ -73,34 +73,45 @@ class Panel:
         return float(np.clip(ratio, 1 / _MOST_UNEQUAL, _MOST_UNEQUAL / 1.5))
 
     def levels(self) -> np.ndarray:
-        """About ten round levels, increasing; losses end where the scale does, below the highest of the grid."""
-        low, high = float(self.values.min()), float(self.values.max())
-        if self.metric == "loss" and len(self.drawn):
-            rise = float(self._nearest().max()) - low
-            high = min(high, low + _RISE * rise) if rise > 0 else high
-        if not high > low:
-            high = low + max(abs(low), 1.0) / 20
+        """About ten levels, increasing; losses end where the scale does, below the highest of the grid.
+
+        A difference of next to nothing is not blown up: the span is at least a tenth for scores and a twentieth of the
+        lowest loss. Losses that span more than a factor of four have levels of equal ratios.
+        """
+        low, high = float(self.values.min()), float(self._between().max())
+        least = 0.1 if self.metric == "score" else abs(low) / 20 or 1.0
+        high = max(high, low + least)
+        floor = max(low, high / 1000)
+        if self.metric == "loss" and low >= 0 and high > 4 * floor:
+            return np.unique([low if low < floor else 0.99 * low, *np.geomspace(floor, high, 11)[1:]])
         return np.unique(MaxNLocator(nbins=10, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
 
-    def _nearest(self) -> np.ndarray:
-        """The values at the grid points next to what is drawn in, `[points]`."""
-        i, j = (
-            np.abs(self.drawn[axis].to_numpy(dtype=float)[:, None] - lines).argmin(axis=1)
-            for axis, lines in (("y", self.y), ("x", self.x))
-        )
-        return self.values[i, j]
+    def _between(self) -> np.ndarray:
+        """The values that the colours must tell apart: losses in the rectangle that holds what is drawn in; else all."""
+        if self.metric == "score" or len(self.drawn) < 2:
+            return self.values
+        rows, inside = (_inside(lines, self.drawn[axis].to_numpy(dtype=float)) for axis, lines in self._axes())
+        return self.values[np.ix_(rows, inside)]
+
+    def _axes(self) -> tuple[tuple[str, np.ndarray], tuple[str, np.ndarray]]:
+        """The grid's lines by the name of their direction, rows first."""
+        return ("y", self.y), ("x", self.x)
 
 
 def draw_panel(ax: Axes, panel: Panel, *, unit: str) -> None:
     """Contours, colour bar, path, points and labels."""
     levels = panel.levels()
-    beyond = bool(panel.values.max() > levels[-1])
-    with matplotlib.rc_context({"contour.negative_linestyle": "solid"}):
-        filled = ax.contourf(
-            panel.x, panel.y, panel.values, levels, cmap=_COLOURS[panel.metric], extend="max" if beyond else "neither"
-        )
-        ax.contour(panel.x, panel.y, panel.values, levels, colors="white", linewidths=0.3, alpha=0.5)
-    bar = ax.figure.colorbar(filled, ax=ax, label=panel.label, pad=0.02, aspect=18, ticks=levels[::2])
+    extend = "max" if panel.values.max() > levels[-1] else "neither"
+    colours = matplotlib.colormaps[_COLOURS[panel.metric]]
+    # One colour a level, however far apart the levels are.
+    norm = BoundaryNorm(levels, colours.N, extend=extend)
+    filled = ax.contourf(panel.x, panel.y, panel.values, levels, cmap=colours, norm=norm, extend=extend)
+    ax.contour(panel.x, panel.y, panel.values, levels, colors="white", linewidths=0.3, alpha=0.5, linestyles="solid")
+    beside = ax.inset_axes((1.03, 0, 0.045, 1))
+    bar = ax.figure.colorbar(filled, cax=beside, label=panel.label, spacing="uniform", ticks=levels[::2])
+    beside.set_yticks(levels[::2], _told_apart(levels[::2]))
+    beside.minorticks_off()
+    beside.tick_params(length=0)
     bar.outline.set_visible(False)  # type: ignore[operator]  # a Spine
     for _, own in _paths(panel.drawn):
         ax.plot(own["x"], own["y"], color="white", linewidth=1.2, path_effects=_CASING, zorder=4)
@@ -127,6 +138,18 @@ def legend_handles(drawn: pd.DataFrame) -> list[Line2D]:
         label = point.name + _off(point.distance, extent)
         handles.append(Line2D([], [], **_look(marker), linestyle="none", label=label))
     return handles
+
+
+def _inside(lines: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The numbers of the lines between the outermost places, and of one more on each side."""
+    first, last = np.searchsorted(lines, [places.min(), places.max()])
+    return np.arange(max(first - 1, 0), min(last + 1, len(lines)))
+
+
+def _told_apart(levels: np.ndarray) -> list[str]:
+    """The levels as texts, with as many digits as it takes to tell them apart."""
+    texts = [[f"{level:.{digits}g}" for level in levels] for digits in range(2, 8)]
+    return next((found for found in texts if len(set(found)) == len(levels)), texts[-1])
 
 
 def _paths(drawn: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

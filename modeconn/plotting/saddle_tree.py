@@ -13,6 +13,7 @@ from . import columns, lettering, style, task_panels
 
 _FIGURE = "a saddle tree"
 _HEIGHT, _LABELS = 1.75, 0.7  # inches of the axes; of title and ticks
+_MOST_LABELLED = 12  # checkpoints; the saddles of more would cover each other
 
 
 def plot_saddle_tree(
@@ -72,13 +73,17 @@ def _draw(edges: dict[str, pd.DataFrame], *, width: float) -> Figure:
     blocks = list(task_panels.blocks(list(edges)))
     names = {name for own in edges.values() for name in [*own["start"], *own["end"]]}
     longest = max(lettering.text_width(name, size=lettering.text_size()) for name in names)
-    figure = style.new_figure(width, len(blocks) * (_HEIGHT + _LABELS + 0.75 * longest))
+    line = "minimum spanning tree of saddles: branches join at the lowest pass between them"
+    text = task_panels.head([line], width=width)
+    height = len(blocks) * (_HEIGHT + _LABELS + 0.75 * longest) + task_panels.head_height(text)
+    figure = style.new_figure(width, height)
     axes = figure.subplots(len(blocks), len(blocks[0]), squeeze=False)
     for row, block in zip(axes, blocks, strict=True):
         for ax, task in zip(task_panels.without_rest(row, len(block)), block, strict=True):
             _draw_tree(ax, edges[task])
             ax.set_title(task, loc="left")
             ax.set_ylabel("mean loss (nats)" if task == block[0] else "")
+    task_panels.draw_head(figure, text)
     style.freeze(figure)
     return figure
 
@@ -95,10 +100,9 @@ def _draw_tree(ax: Axes, edges: pd.DataFrame) -> None:
     for start, end, saddle in zip(edges["start"], edges["end"], edges["saddle"], strict=True):
         (x1, y1), (x2, y2) = sorted((stems[groups[start][0]], stems[groups[end][0]]))
         ax.plot([x1, x1, x2, x2], [y1, saddle, saddle, y2], **line)
-        ax.annotate(
-            f"{saddle:.2f}", ((x1 + x2) / 2, saddle), (0, 1.5), textcoords="offset points", ha="center", va="bottom",
-            color=style.GREY,
-        )  # fmt: skip
+        if len(order) <= _MOST_LABELLED:
+            behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+            ax.text((x1 + x2) / 2, saddle, f"{saddle:.2f}", ha="center", va="center", color=style.GREY, bbox=behind)
         joined = groups[start] + groups[end]
         groups |= dict.fromkeys(joined, joined)
         stems[joined[0]] = ((x1 + x2) / 2, float(saddle))

@@ -47,8 +47,9 @@ def test_a_folder_without_a_config(folder):
     fails(folder, f"cannot read {folder / 'adapter_config.json'}", "a JSON object", "got: no such file", SAVED_BY_PEFT)
 
 
-def test_a_full_model(bases):
-    fails(bases("llama"), "adapter_config.json", "got: no such file", "remedy: this is a full model: give the folder")
+def test_a_full_model_without_its_weights(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    fails(tmp_path, "adapter_config.json", "got: no such file", "remedy: this looks like a full model without weights")
 
 
 @pytest.mark.parametrize(

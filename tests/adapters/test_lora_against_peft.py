@@ -75,12 +75,14 @@ def test_a_line_in_weights_space_is_that_of_the_merged_weights(pair):
 
 
 def test_a_midpoint_in_factors_space_is_what_peft_makes_of_it(pair, tmp_path):
-    assert_average_of_factors(*pair, tmp_path / "midpoint")
+    family, base, folders = pair
+    assert_average_of_factors(family, base, folders, tmp_path / "midpoint")
 
 
 def test_a_path_is_evaluated(pair):
     """In float32, after both ends were compared with PEFT's."""
-    assert_gate(*pair)
+    family, base, folders = pair
+    assert_gate(family, base, folders)
 
 
 def test_logits_are_bit_equal_after_saving(pair, tmp_path):

@@ -1,4 +1,3 @@
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -169,54 +168,6 @@ def test_an_adapter_that_changed_since_makes_another_run(
     shutil.copy(adapters("llama", 2) / "adapter_model.safetensors", moved)
     assert main(arguments) == 1
     assert "adapter end" in capsys.readouterr().err
-
-
-def test_inspect_prints_modules_and_warns_of_pairs(
-    adapters: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    llama, other = str(adapters("llama", 1)), str(adapters("bert", 1))
-    assert main(["inspect", llama, other]) == 0
-    captured = capsys.readouterr()
-    assert "model.layers.0.self_attn.q_proj.weight" in captured.out
-    assert "classifier.weight" in captured.out
-    assert "cannot be joined: " in captured.err
-    assert main(["inspect", llama]) == 0
-    assert capsys.readouterr().err == ""
-
-
-def test_inspect_loads_the_base_once_for_adapters_of_a_kind(
-    adapters: Callable[..., Path], bases: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from modeconn.models import adapter_model
-
-    load, loaded = adapter_model.load_base, []
-    monkeypatch.setattr(adapter_model, "load_base", lambda *args, **more: loaded.append(1) or load(*args, **more))
-    folders = [str(adapters("llama", seed)) for seed in (1, 2)]
-    assert main(["inspect", *folders, "--base-model", str(bases("llama"))]) == 0
-    assert len(loaded) == 1
-
-
-def test_inspect_checks_every_adapter_against_the_base(
-    adapters: Callable[..., Path], bases: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    folders = [str(adapters("llama", 1)), str(adapters("gpt2", 1))]
-    assert main(["inspect", *folders, "--base-model", str(bases("llama"))]) == 1
-    assert "gpt2-1 does not fit the base model" in capsys.readouterr().err
-
-
-def test_inspect_as_json_gives_the_norms(
-    adapters: Callable[..., Path], bases: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    import modeconn as mc
-
-    folder = adapters("llama", 1)
-    assert main(["inspect", str(folder), "--json", "--base-model", str(bases("llama"))]) == 0
-    content = json.loads(capsys.readouterr().out)
-    update = mc.Adapter.from_pretrained(folder).updates["model.layers.1.self_attn.v_proj.weight"]
-    (row,) = [row for row in content["modules"] if row["parameter"] == "model.layers.1.self_attn.v_proj.weight"]
-    assert row["norm"] == pytest.approx(float(update.dense().norm()), rel=1e-5)
-    assert row["rank"] == 4
-    assert row["relative norm"] > 0
 
 
 def test_train_prints_the_score_matrix_and_evaluate_takes_its_checkpoints(

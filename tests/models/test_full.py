@@ -16,9 +16,11 @@ from transformers import LlamaForCausalLM
 
 import modeconn as mc
 from modeconn.errors import AdapterError, ModelError
+from modeconn.models.loading import quiet_peft
 from modeconn.models.placing import placed
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+TOLERANCES = {"llama": 1e-9, "gpt2": 1e-9, "bert": 1e-6, "t5": 1e-9}  # heads are combined in float32
 Folder = Callable[[str, int], Path]
 
 
@@ -46,7 +48,9 @@ def task_for(family: str) -> mc.Task:
 
 
 def model_for(family: str, points: list[mc.Adapter], base: Path, dtype: str = "float64") -> mc.AdapterModel:
-    return mc.AdapterModel.from_pretrained(base, adapters=points, dtype=dtype, labels=LABELS if family == "bert" else None)
+    return mc.AdapterModel.from_pretrained(
+        base, adapters=points, dtype=dtype, labels=LABELS if family == "bert" else None
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -69,7 +73,7 @@ def test_between_two_the_weights_are_combined_and_the_base_has_no_part(family, p
             parameter.mul_(0.75).add_(other[name], alpha=0.25)
     for base in (bases(family), full(family, 6)):
         with model_for(family, points, base).at(mc.LinearPath(*points)(0.25)) as module:
-            torch.testing.assert_close(logits(module), logits(expected), rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(logits(module), logits(expected), rtol=0, atol=TOLERANCES[family])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -89,7 +93,10 @@ def test_a_full_fine_tune_and_an_adapter_of_one_base_are_a_pair(family, full, ba
     adapter = adapters(family, seed=1)
     points = [full_point, mc.Adapter.from_pretrained(adapter)]
     expected = load_base(family, bases(family))
-    base, changes = dict(load_base(family, bases(family)).named_parameters()), updates(load_peft(family, bases(family), adapter))
+    base, changes = (
+        dict(load_base(family, bases(family)).named_parameters()),
+        updates(load_peft(family, bases(family), adapter)),
+    )
     saved = dict(points[1].saved)
     other = dict(load_base(family, full(family, 5)).named_parameters())
     with torch.no_grad():
@@ -98,16 +105,17 @@ def test_a_full_fine_tune_and_an_adapter_of_one_base_are_a_pair(family, full, ba
             parameter.copy_(0.25 * other[name] + 0.75 * end)
     model = model_for(family, points, bases(family))
     with model.at(mc.LinearPath(*points)(0.75)) as module:
-        torch.testing.assert_close(logits(module), logits(expected), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(logits(module), logits(expected), rtol=0, atol=TOLERANCES[family])
     profile = mc.evaluate_path(mc.LinearPath(*points), model, [task_for(family)], num_points=2)
     assert max(next(iter(profile.checks.values()))["ends_agree_with_peft_within"].values()) < 1e-8
 
 
 @pytest.fixture(scope="module")
 def tied(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Llamas with a tied head."""
+    """Llamas with a tied head, made once; not to be changed."""
     root = tmp_path_factory.mktemp("tied")
-    return lambda seed: make_base(root / f"tied-{seed}", "llama", seed=seed, tie_word_embeddings=True)
+    folders = [make_base(root / f"tied-{seed}", "llama", seed=seed, tie_word_embeddings=True) for seed in range(3)]
+    return lambda seed: folders[seed]
 
 
 def test_tied_weights_move_together(tied):
@@ -123,7 +131,8 @@ def test_tied_weights_move_together(tied):
 def test_beside_an_adapter_of_the_embedding_the_head_moves_with_the_full_fine_tune_only(tied, tmp_path):
     """PEFT keeps the tied head where it was; the full fine-tune's share of the point moves it."""
     base = tied(0)
-    adapter = make_adapter(tmp_path / "adapter", base, "llama", seed=4, target_modules=["embed_tokens"])
+    with quiet_peft():
+        adapter = make_adapter(tmp_path / "adapter", base, "llama", seed=4, target_modules=["embed_tokens"])
     points = [mc.Adapter.from_pretrained(tied(1)), mc.Adapter.from_pretrained(adapter)]
     model = mc.AdapterModel.from_pretrained(base, adapters=points)
     name = "model.embed_tokens.weight"
@@ -136,7 +145,7 @@ def test_beside_an_adapter_of_the_embedding_the_head_moves_with_the_full_fine_tu
 
 def test_a_base_that_keeps_apart_what_is_tied_is_refused(tied, bases):
     expected = (
-        r"tied-1 and the base model .* are not of one architecture\n  expected: .* a tensor for every weight of the base\n"
+        r"tied-1 and the base model .* are not of one architecture\n  expected: .* a tensor for every weight .*\n"
         r"  got: none for lm_head.weight \(it is model.embed_tokens.weight there\)\n  remedy: give the base"
     )
     with pytest.raises(ModelError, match=expected):
@@ -145,7 +154,9 @@ def test_a_base_that_keeps_apart_what_is_tied_is_refused(tied, bases):
 
 def test_a_base_with_more_layers_is_refused(full, tmp_path):
     deep = make_base(tmp_path / "deep", "llama", num_hidden_layers=3)
-    with pytest.raises(ModelError, match=r"not of one architecture\n.*\n  got: none for model.layers.2.input_layernorm"):
+    with pytest.raises(
+        ModelError, match=r"not of one architecture\n.*\n  got: none for model.layers.2.input_layernorm"
+    ):
         mc.AdapterModel.from_pretrained(deep, adapters=[mc.Adapter.from_pretrained(full("llama", 5))])
 
 
@@ -184,7 +195,9 @@ def test_differences_need_no_base(pair):
 
 def test_the_size_of_a_checkpoint_needs_the_base(pair, bases, full):
     point = pair("llama")[0]
-    with pytest.raises(AdapterError, match=r"the weight update of Replacement is a function of the base model's weights"):
+    with pytest.raises(
+        AdapterError, match=r"the weight update of Replacement is a function of the base model's weights"
+    ):
         point.norm()
     model = mc.AdapterModel.from_pretrained(bases("llama"), adapters=[point])
     one, two = (load_file(folder / "model.safetensors") for folder in (full("llama", 5), bases("llama")))

@@ -104,7 +104,9 @@ def test_a_header_of_absurd_size(length, folder):
 def test_a_dtype_that_cannot_be_read(kind, folder):
     write_header(folder / "model.safetensors", {"a": entry(dtype=kind)})
     told = rf"got: {kind} in a{' .float8 needs scales' if 'F8' in kind else ''}"
-    fails(folder, "holds numbers of a dtype that cannot be read", "BF16", told, "remedy: save the model again in bfloat16")
+    fails(
+        folder, "holds numbers of a dtype that cannot be read", "BF16", told, "remedy: save the model again in bfloat16"
+    )
 
 
 def index(folder: Path, weight_map: object) -> None:
@@ -117,7 +119,13 @@ def index(folder: Path, weight_map: object) -> None:
 def test_an_index_that_leaves_the_folder(place, folder):
     index(folder, {NAME: place})
     told = rf"got: paths that leave the folder: {re.escape(repr(place))}"
-    fails(folder, "cannot read the shards of .*index.json", "in a file of the same folder", told, "do not trust this model")
+    fails(
+        folder,
+        "cannot read the shards of .*index.json",
+        "in a file of the same folder",
+        told,
+        "do not trust this model",
+    )
 
 
 @pytest.mark.parametrize("weight_map", [None, [], {}, {NAME: 3}])
@@ -160,7 +168,9 @@ def test_code_in_a_pickle_does_not_run(folder, tmp_path):
     mark = tmp_path / "ran"
     (folder / "model.safetensors").unlink()
     torch.save({NAME: Attack(mark)}, folder / "pytorch_model.bin")
-    fails(folder, "pytorch_model.bin", r"\(a pickle may not hold code\)", "got: UnpicklingError", "remedy: save the model")
+    fails(
+        folder, "pytorch_model.bin", r"\(a pickle may not hold code\)", "got: UnpicklingError", "remedy: save the model"
+    )
     assert not mark.exists()
 
 

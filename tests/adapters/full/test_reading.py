@@ -138,7 +138,9 @@ def test_a_head_of_several_layers_is_saved_whole(tmp_path):
     )
     transformers.RobertaForSequenceClassification(config).save_pretrained(tmp_path)
     saved = mc.Adapter.from_pretrained(tmp_path).saved
-    assert sorted(saved) == [f"classifier.{layer}.{leaf}" for layer in ("dense", "out_proj") for leaf in ("bias", "weight")]
+    assert sorted(saved) == [
+        f"classifier.{layer}.{leaf}" for layer in ("dense", "out_proj") for leaf in ("bias", "weight")
+    ]
 
 
 def test_opening_reads_no_numbers(spoilt, full):
@@ -166,7 +168,9 @@ def test_a_file_that_changes_afterwards_is_noticed(how, spoilt):
         file.unlink()
     else:
         os.truncate(file, 1000)
-    with pytest.raises(AdapterError, match=r"cannot read .* from .*\n  expected: the file as it was when it was opened"):
+    with pytest.raises(
+        AdapterError, match=r"cannot read .* from .*\n  expected: the file as it was when it was opened"
+    ):
         weights_of(point)
 
 

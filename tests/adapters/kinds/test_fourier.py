@@ -49,6 +49,7 @@ def test_seed_and_scaling_count(setting):
 def test_only_the_base_knows_the_shape():
     point = kind_point("FOURIERFT", SPECTRUM)
     assert point.updates["q.weight"].shape == (-1, -1)
+    assert point.updates["q.weight"].rank == 0
     with pytest.raises(AdapterError, match=r"(?s)Spectrum is a function of the base model's weights.*none"):
         point.updates["q.weight"].dense()
 

@@ -1,0 +1,129 @@
+"""Measure the barriers between many checkpoints: all pairs of them, or consecutive ones.
+
+Writes pairs.csv (one row for each pair and task), profile.csv, tree.csv (the minimum spanning tree of saddles) and
+figures/ to the output folder.
+"""
+
+from dataclasses import dataclass, field, replace
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING, Literal
+
+from modeconn.cli.measurement import Measurement, MeasurementSettings
+from modeconn.runs.settings import flag_help
+
+if TYPE_CHECKING:
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.evaluation.matrix import BarrierMatrix
+    from modeconn.models.adapter_model import AdapterModel
+    from modeconn.runs import RunFolder
+    from modeconn.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(MeasurementSettings):
+    """Which checkpoints, and what to measure between them."""
+
+    points: tuple[str, ...] = field(metadata=flag_help("checkpoints in the order of the run: folders or hub ids"))
+    pairs: Literal["all", "consecutive"] = field(default="all", metadata=flag_help("which of them are joined by lines"))
+    space: Literal["weights", "factors", "aligned-factors"] = field(
+        default="weights", metadata=flag_help("coordinates of the lines")
+    )
+    heads: Literal["shared", "skip"] | None = field(
+        default=None, metadata=flag_help("whose head counts on a line, where heads differ: the start's, the base's")
+    )
+    num_points: int = field(default=11, metadata=flag_help("evenly spaced positions on every line, ends included"))
+    baseline: Literal["chord", "mean"] = field(
+        default="chord", metadata=flag_help("from what the figure's barriers are measured; the table has both")
+    )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The checkpoints."""
+        return self.points
+
+    def resolved(self) -> "Settings":
+        """The same settings with absolute paths."""
+        from modeconn.runs import resolved
+
+        return replace(super().resolved(), points=tuple(resolved(point) for point in self.points))
+
+
+def run(settings: Settings) -> int:
+    """Measure all pairs and write their run folder; a finished one is shown again."""
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.cli.naming import named
+    from modeconn.errors import EvaluationError
+    from modeconn.paths import LinearPath
+
+    if len(set(settings.points)) < max(len(settings.points), 2):
+        raise EvaluationError(
+            "there are no pairs to join",
+            expected="two different checkpoints or more",
+            got=f"{len(settings.points)} given, {len(set(settings.points))} different",
+            remedy="give --points A B C",
+        )
+    points = [Adapter.from_pretrained(source, name=name) for source, name in named(settings.points)]
+    pairs = list(combinations(points, 2) if settings.pairs == "all" else pairwise(points))
+    first = LinearPath(*pairs[0], space=settings.space, heads=settings.heads)
+
+    def measure(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> None:
+        _write(settings, folder, _measured(settings, folder, points, model, tasks))
+
+    # Every checkpoint once, and the positions between the ends of every line.
+    num_points = len(points) + len(pairs) * max(settings.num_points - 2, 0)
+    return Measurement("matrix", settings, points, (first, num_points)).run(measure, _show)
+
+
+def _measured(
+    settings: Settings, folder: "RunFolder", points: "list[Adapter]", model: "AdapterModel", tasks: "list[Task]"
+) -> "BarrierMatrix":
+    """The lines between all pairs."""
+    from modeconn.cli.progress import progress
+    from modeconn.evaluation.pairs import barrier_matrix
+    from modeconn.evaluation.store import RunPointStore
+
+    with progress(quiet=settings.quiet) as report:
+        return barrier_matrix(
+            points,
+            model,
+            tasks,
+            pairs=settings.pairs,
+            space=settings.space,
+            heads=settings.heads,
+            num_points=settings.num_points,
+            split=settings.split,
+            settings=settings.encoding(),
+            store=RunPointStore(folder),
+            progress=report,
+        )
+
+
+def _write(settings: Settings, folder: "RunFolder", matrix: "BarrierMatrix") -> None:
+    """Tables and figures."""
+    from modeconn.plotting import save_figure
+    from modeconn.plotting.barrier_matrix import plot_barrier_matrix
+    from modeconn.plotting.saddle_tree import plot_saddle_tree
+
+    trees = matrix.trees()
+    folder.record(checks=dict(matrix.profile.checks))
+    folder.write_csv(matrix.frame, "pairs.csv")
+    folder.write_csv(matrix.profile.frame, "profile.csv")
+    folder.write_csv(trees, "tree.csv")
+    with folder.replacing("figures") as figures:
+        figures.mkdir()
+        heat = plot_barrier_matrix(matrix.frame, baseline=settings.baseline)
+        save_figure(heat, figures / "barriers", table=matrix.frame)
+        save_figure(plot_saddle_tree(trees), figures / "tree", table=trees)
+
+
+def _show(folder: "RunFolder") -> None:
+    """Print the barriers of every pair and the tree of saddles."""
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv
+
+    pairs = read_csv(folder.folder / "pairs.csv")
+    first = pairs.iloc[0]
+    shown = ["start", "end", "task", "barrier_chord", "t_chord", "barrier_mean", "saddle", "loss_start", "loss_end"]
+    print_table(pairs.reindex(columns=shown), title=f"{first['split']} split, space={first['space']}, loss in nats")
+    print()
+    print_table(read_csv(folder.folder / "tree.csv"), title="minimum spanning tree of saddles")

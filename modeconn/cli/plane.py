@@ -1,0 +1,151 @@
+"""Measure tasks on the plane through three checkpoints, or through a curve and its ends.
+
+Writes plane.csv (loss and score of every task at every point of the grid), points.csv (where the checkpoints and the
+path fall, and how far off the plane they are) and figures/ to the output folder.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from modeconn.cli.measurement import Measurement, MeasurementSettings
+from modeconn.runs.settings import flag_help
+
+if TYPE_CHECKING:
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.models.adapter_model import AdapterModel
+    from modeconn.paths.path import Path as Curve
+    from modeconn.paths.plane import Plane
+    from modeconn.runs import RunFolder
+    from modeconn.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(MeasurementSettings):
+    """Which plane, and what to measure on it."""
+
+    points: tuple[str, ...] = field(
+        default=(), metadata=flag_help("three checkpoints that span the plane; more are projected")
+    )
+    path: str | None = field(
+        default=None,
+        metadata=flag_help("a path folder, as modeconn fit writes it: drawn in; without points it spans the plane"),
+    )
+    space: Literal["weights", "factors", "aligned-factors"] = field(
+        default="weights", metadata=flag_help("coordinates in which the points are combined; a path has its own")
+    )
+    num_points: int = field(default=21, metadata=flag_help("lines of the grid in each direction"))
+    margin: float = field(default=0.2, metadata=flag_help("added on each side, as a share of the extent"))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Checkpoints and path."""
+        return *self.points, *([self.path] if self.path else [])
+
+    def resolved(self) -> "Settings":
+        """The same settings with absolute paths."""
+        from modeconn.runs import resolved
+
+        path = resolved(self.path) if self.path else None
+        return replace(super().resolved(), points=tuple(resolved(point) for point in self.points), path=path)
+
+
+def run(settings: Settings) -> int:
+    """Measure a plane and write its run folder; a finished one is shown again."""
+    from modeconn.adapters.adapter import Adapter
+    from modeconn.cli.naming import named
+    from modeconn.paths import PolygonalChain, load_path
+
+    _check_given(settings)
+    path = load_path(settings.path) if settings.path else None
+    names = named(settings.points) if settings.points else []
+    given = [Adapter.from_pretrained(source, name=name) for source, name in names]
+    points = [*given, *(path.points if path else ())]
+    if not any(point.needs_base for point in points):  # what is wrong with them is told before a model is loaded
+        _plane(settings, given, path).grid(settings.num_points, margin=settings.margin)
+
+    def measure(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> None:
+        _measure(settings, folder, given, path and path.on(model), model, tasks)
+
+    spanning = PolygonalChain(given[:3], space=settings.space) if given else path
+    assert spanning is not None  # _check_given has looked
+    return Measurement("plane", settings, points, (spanning, settings.num_points**2)).run(measure, _show)
+
+
+def _check_given(settings: Settings) -> None:
+    """Raise unless something spans a plane."""
+    from modeconn.errors import PathError
+
+    count = len(settings.points)
+    if (count and count < 3) or not (count or settings.path):
+        raise PathError(
+            "there is nothing that spans a plane",
+            expected="three --points or more, or --path",
+            got=f"{count} points, {'a' if settings.path else 'no'} path",
+            remedy="give three checkpoints, or the folder that modeconn fit wrote",
+        )
+
+
+def _plane(
+    settings: Settings, given: "list[Adapter]", path: "Curve | None", base: "AdapterModel | None" = None
+) -> "Plane":
+    """The plane through the first three points, else along the path."""
+    from modeconn.paths.plane import Plane
+
+    if given:
+        return Plane.through(given[:3], space=settings.space, base=base)
+    assert path is not None  # _check_given has looked
+    return Plane.along(path)
+
+
+def _measure(
+    settings: Settings,
+    folder: "RunFolder",
+    given: "list[Adapter]",
+    path: "Curve | None",
+    model: "AdapterModel",
+    tasks: "list[Task]",
+) -> None:
+    """Measure and write."""
+    from modeconn.cli.progress import progress
+    from modeconn.evaluation.plane import evaluate_plane
+    from modeconn.evaluation.store import RunPointStore
+    from modeconn.plotting import save_figure
+    from modeconn.plotting.plane import plot_plane
+
+    with progress(quiet=settings.quiet) as report:
+        surface = evaluate_plane(
+            _plane(settings, given, path, model),
+            model,
+            tasks,
+            num_points=settings.num_points,
+            margin=settings.margin,
+            path=path,
+            others=given[3:],
+            split=settings.split,
+            settings=settings.encoding(),
+            store=RunPointStore(folder),
+            progress=report,
+        )
+    folder.record(checks=dict(surface.checks))
+    folder.write_csv(surface.frame, "plane.csv")
+    folder.write_csv(surface.points, "points.csv")
+    with folder.replacing("figures") as figures:
+        figures.mkdir()
+        save_figure(plot_plane(surface.frame, surface.points), figures / "plane", table=surface.frame)
+
+
+def _show(folder: "RunFolder") -> None:
+    """Print where the points fall, and the lowest loss of every task on the grid."""
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv
+
+    points = read_csv(folder.folder / "points.csv")
+    ends = points.loc[(points["role"] != "path") | points["t"].isin([0.0, 1.0])]
+    print_table(ends, title="points (distance: L2, from the plane)")
+    print()
+    frame = read_csv(folder.folder / "plane.csv")
+    lowest = frame.loc[frame.groupby("task", sort=False)["loss"].idxmin()]
+    print_table(
+        lowest.reindex(columns=["task", "x", "y", "loss", "score", "metric"]),
+        title=f"lowest loss of the grid, nats, {lowest['split'].iloc[0]} split, {lowest['space'].iloc[0]} space",
+    )

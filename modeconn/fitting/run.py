@@ -1,0 +1,207 @@
+"""One fit from its first step to its last: steps, validations, what is kept, and how it ends."""
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+import torch
+
+from modeconn.errors import EvaluationError, FitError
+from modeconn.fitting.objective import Objective
+from modeconn.fitting.result import CurveFit, FitStopped
+from modeconn.fitting.schedule import learning_rate
+from modeconn.fitting.settings import FitSettings
+from modeconn.fitting.state import FitState, FitStore
+from modeconn.paths.path import Path
+
+Progress = Callable[[int, int, str], None]
+
+
+class FitRun(ABC):
+    """The part of a fit that does not depend on what is moved and where to.
+
+    Args:
+        curve: The curve as it was given.
+        objective: What is lowered.
+        settings: How.
+        store: Keeps the state.
+    """
+
+    def __init__(self, curve: Path, objective: Objective, settings: FitSettings, store: FitStore | None) -> None:
+        self.objective, self.settings = objective, settings
+        self._given, self._store = curve, store
+        self._optimizer: torch.optim.Optimizer  # made by the method, of its tensors
+        self._whole = True  # whether tensors and state belong together
+        self.state = FitState(identity=objective.identity(curve, settings))
+
+    @property
+    @abstractmethod
+    def tensors(self) -> list[torch.Tensor]:
+        """What is trained, in a fixed order."""
+
+    @abstractmethod
+    def _load(self, values: Sequence[torch.Tensor]) -> None:
+        """Set what is trained."""
+
+    @abstractmethod
+    def _curve(self) -> Path:
+        """The curve as it is now, bound to the model."""
+
+    @abstractmethod
+    def _backward(self, step: int) -> dict[str, float]:
+        """Add up the gradients of a step; `t` and `loss` of its row of the history."""
+
+    @abstractmethod
+    def _measure(self) -> dict[str, float]:
+        """Validate; `worst_loss` and `worst_t`."""
+
+    @property
+    @abstractmethod
+    def _validation_steps(self) -> int:
+        """Steps from one validation to the next."""
+
+    def _after_step(self) -> None:  # noqa: B027  (nothing, unless the method needs it)
+        """What follows on a step of the optimiser."""
+
+    def _after_validation(self) -> None:  # noqa: B027
+        """What follows on a validation."""
+
+    def run(self, progress: Progress | None) -> CurveFit:
+        """Step until the end, the patience, or an error; what was reached is stored in every case."""
+        kept = self._store.load() if self._store else None
+        if kept is not None:
+            self._restore(kept)
+        try:
+            self._validate_if_due()
+            while self.state.step < self.settings.num_steps and not self._out_of_patience():
+                self._step()
+                self._validate_if_due()
+                if progress:
+                    told = f"worst loss {self.state.best_worst:.4f}"
+                    progress(self.state.step, self.settings.num_steps, told)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(self._interrupted())
+            raise
+        return self.result()
+
+    def result(self) -> CurveFit:
+        """The best curve so far, between the ends that were given."""
+        self._load(self.state.best)
+        given = self._given.points
+        curve = self._given.with_points([given[0], *self._curve().points[1:-1], given[-1]])
+        history = pd.DataFrame(self.state.history)
+        stopped = self.state.step < self.settings.num_steps
+        return CurveFit(curve, history, self.settings, self.state.best_step, stopped)
+
+    def _step(self) -> None:
+        """One step of the optimiser."""
+        step = self.state.step
+        row = self._backward(step)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.tensors, self.settings.max_grad_norm))
+        self._check_finite(norm, "the gradient", t=row["t"], step=step)
+        rate = learning_rate(self.settings, step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        with self._moving():
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+            self._after_step()
+            self.state.moved({"step": step + 1, "t": row["t"], "learning_rate": rate, **row, "grad_norm": norm})
+
+    def _validate_if_due(self) -> None:
+        """Measure the curve before the fit, every so many steps and at the end; keep it."""
+        step, every = self.state.step, self._validation_steps
+        due = step in (0, self.settings.num_steps) or (every > 0 and step % every == 0)
+        if not due or self.state.validated_step == step:
+            return
+        try:
+            found = self._measure()
+        except EvaluationError as error:
+            if not self.state.best:
+                raise
+            raise FitStopped(
+                error.failed, expected=error.expected, got=error.got, remedy=self._way_out(), fit=self._kept_result()
+            ) from error
+        with self._moving():
+            self.state.validated(found, [tensor.detach().clone() for tensor in self.tensors])
+            self._after_validation()
+        self._keep()
+
+    def _check_finite(self, value: float, what: str, *, t: float, step: int) -> None:
+        """Raise if a number is NaN or infinite; the bends have not moved since the last good step."""
+        if math.isfinite(value):
+            return
+        raise FitStopped(
+            f"{what} of the fit is not finite",
+            expected="a number",
+            got=f"{value} at t={t:.4f}, step {step + 1}",
+            remedy=self._way_out(),
+            fit=self._kept_result(),
+        )
+
+    def _way_out(self) -> str:
+        """What can be done about a fit that diverged."""
+        return (
+            f"lower --learning-rate; the best curve until then, that after step {self.state.best_step}, is kept"
+            " (in Python: the error's attribute `fit`)"
+        )
+
+    def _kept_result(self) -> CurveFit:
+        """The result so far, after its state is stored."""
+        self._keep()
+        return self.result()
+
+    def _out_of_patience(self) -> bool:
+        """Whether the last validations brought nothing better."""
+        return self.state.validations_since_best >= self.settings.patience
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        """A context in which tensors and state change together; an interrupt in it leaves what was stored before."""
+        self._whole = False
+        yield
+        self._whole = True
+
+    def _interrupted(self) -> str:
+        """Keep what is whole; say how to go on."""
+        if not self._store:
+            return "the fit is lost: fit_curve(..., store=...) keeps its state"
+        if self._whole:
+            self._keep()
+        return f"the fit stopped after step {self.state.step}; started again in the same way it goes on from there"
+
+    def _keep(self) -> None:
+        """Store all that the next step depends on."""
+        if self._store:
+            self.state.bends = [tensor.detach().clone() for tensor in self.tensors]
+            self.state.optimizer = self._optimizer.state_dict()
+            self._store.save(copy.deepcopy(self.state))  # the fit goes on, what is kept does not
+
+    def _restore(self, state: FitState) -> None:
+        """Go on from a stored state.
+
+        Raises:
+            FitError: If it is that of another fit.
+        """
+        if state.identity != self.state.identity:
+            raise FitError(
+                "the state in the store is not that of this fit",
+                expected="the same curve, model, tasks and settings as before",
+                got="a state of another fit",
+                remedy="fit with the settings of that fit, or give an empty store",
+            )
+        self.state = copy.deepcopy(state)
+        self._load(state.bends)
+        self._optimizer.load_state_dict(state.optimizer)
+
+
+def optimizer_of(tensors: Sequence[torch.Tensor], settings: FitSettings) -> torch.optim.Optimizer:
+    """AdamW, or SGD with momentum 0.9 as in Garipov 2018."""
+    options: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(list(tensors), momentum=0.9, **options)
+    return torch.optim.AdamW(list(tensors), **options)

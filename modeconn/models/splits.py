@@ -1,0 +1,55 @@
+"""A task's split as the batches that a model reads at every point."""
+
+from typing import Any
+
+from modeconn.models.encoded import EncodedTask
+from modeconn.models.family import Classifier, Family
+from modeconn.tasks.batching import token_budget_batches
+from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.task import Task
+
+
+def encode_split(
+    family: Family,
+    task: Task,
+    split: str,
+    tokenizer: Any,  # noqa: ANN401
+    *,
+    max_length: int,
+    pad_id: int,
+    settings: EncodingSettings,
+) -> EncodedTask:
+    """Tokenise a split and put its rows into batches of about one number of tokens, those of like length together.
+
+    Args:
+        family: How the model reads; a classifier with the names of its classes.
+        task: The task.
+        split: Which of its splits.
+        tokenizer: The model's.
+        max_length: Tokens that a row may have.
+        pad_id: The token that fills batches.
+        settings: How rows are made.
+
+    Raises:
+        TaskError: If the split is missing, or an example cannot be encoded.
+    """
+    encoded = family.encode(task, split, tokenizer, max_length, settings)
+    groups = token_budget_batches([family.length(row) for row in encoded.rows], settings.token_budget)
+    return EncodedTask(
+        task=task.name,
+        split=split,
+        metric=task.metric,
+        rows=encoded,
+        batches=tuple(family.collate([encoded.rows[i] for i in group], pad_id) for group in groups),
+        order=tuple(i for group in groups for i in group),
+        allowed=_own_classes(family, task) if settings.mask_labels else None,
+        settings=settings,
+    )
+
+
+def _own_classes(family: Family, task: Task) -> tuple[int, ...] | None:
+    """The numbers of a task's own classes in a classifier's head; None where there is nothing to choose from."""
+    if not isinstance(family, Classifier) or not task.labels:
+        return None
+    own = {label.strip() for label in task.labels}
+    return tuple(number for number, label in enumerate(family.labels) if label.strip() in own)
