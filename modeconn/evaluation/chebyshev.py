@@ -34,7 +34,7 @@ def coefficients(values: np.ndarray) -> np.ndarray:
         values: In the order of the nodes, one or several columns.
     """
     degree = len(values) - 1
-    found = dct(np.asarray(values, dtype=float)[::-1], type=1, axis=0) / degree
+    found = np.asarray(dct(np.asarray(values, dtype=float)[::-1], type=1, axis=0)) / degree
     found[[0, -1]] /= 2
     return found
 
@@ -71,8 +71,8 @@ def tail(found: np.ndarray) -> float:
     sizes = np.abs(found)
     if not sizes.any():
         return 0.0
-    k = np.arange(degree // 2, degree)  # the last one stands for twice as many terms as the others
-    envelope = np.maximum.accumulate(sizes[k][::-1])[::-1]
+    k = np.arange(degree // 2, degree)  # without the last, which is 0 if the function is odd
+    envelope = np.maximum.accumulate(sizes[::-1])[::-1][k]
     logs = np.log(np.maximum(envelope, np.finfo(float).eps * sizes.max()))
     slope, level = np.polyfit(k, logs, 1)
     level += (logs - level - slope * k).max()  # from the middle of the envelope to above it

@@ -132,7 +132,8 @@ class PathSweep:
 
     def _mean_loss(self, t: float, task: str) -> float:
         """The summed losses divided once by the scored tokens."""
-        own = self._records[t].query("task == @task")
+        own = self._records[t]
+        own = own[own["task"] == task]
         return float(own["loss_sum"].to_numpy().sum() / own["num_tokens"].to_numpy().sum())
 
     def _report(self, total: int) -> None:

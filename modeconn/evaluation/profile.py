@@ -3,24 +3,20 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 
 from modeconn.errors import EvaluationError, listed
-from modeconn.evaluation.barrier import barrier
+from modeconn.evaluation.barrier_table import BARRIER_COLUMNS as BARRIER_COLUMNS
+from modeconn.evaluation.barrier_table import Metric as Metric
+from modeconn.evaluation.barrier_table import barrier_table
 from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.intervals import proportion_interval, ratio_interval
 
-Metric = Literal["loss", "score"]
 PROFILE_COLUMNS = (
     "path", "space", "task", "split", "t", "loss", "loss_low", "loss_high", "score", "score_low", "score_high",
     "metric", "num_examples", "num_tokens", "distance",
-)  # fmt: skip
-BARRIER_COLUMNS = (
-    "path", "space", "task", "metric", "baseline", "barrier", "low", "high", "t_at_max", "num_points",
-    "num_examples",
 )  # fmt: skip
 
 
@@ -127,39 +123,34 @@ class Profile:
             )
         return self.curves[found[0]]
 
-    def barriers(self, metric: Metric = "loss") -> pd.DataFrame:
+    def barriers(
+        self, metric: Metric = "loss", *, confidence: float = 0.95, num_resamples: int = 2000, seed: int = 0
+    ) -> pd.DataFrame:
         """The barrier of every path and task against both baselines; the columns are those of barriers.csv.
 
         The loss of a resolved profile has its maximum where its curve has it, between the positions too; a score is a
-        step function, and has it at a position.
+        step function, and has it at a position. Intervals and tests are those of `barrier_interval`, over examples.
 
         Args:
             metric: "loss", or "score" for the barrier of the error `1 - score`.
+            confidence: That of the intervals.
+            num_resamples: Resamples of the examples.
+            seed: Of the resampling.
 
         Returns:
-            path, space, task, metric, baseline, barrier, low, high, t_at_max, num_points, num_examples. `low` and
-            `high` are missing: a maximum over positions has no pointwise interval.
+            path, space, task, metric, baseline, barrier, low, high, t_at_max, num_points, num_examples,
+            estimate_corrected (the height without the bias of a maximum), p_value (of "no barrier"), p_holm (adjusted
+            over the paths and tasks of one baseline), num_effective (how many examples carry the variance). `low` and
+            `high` and what follows are missing below 8 examples.
 
         Raises:
-            EvaluationError: If the metric is unknown, or the positions do not cover the path.
+            EvaluationError: If the metric is unknown, the positions do not cover the path, or a setting is out of
+                range.
         """
-        if metric not in ("loss", "score"):
-            raise EvaluationError(
-                f"unknown metric {metric!r}", expected="loss or score", got=repr(metric), remedy='use metric="loss"'
-            )
-        rows = []
-        for key, group in self.frame.groupby(["path", "space", "task"], sort=False):
-            path, space, task = cast(tuple[str, str, str], key)
-            curve = self.curves.get((path, task)) if metric == "loss" else None
-            height = group["loss"] if metric == "loss" else 1 - group["score"]
-            for baseline in ("chord", "mean"):
-                at_positions = barrier(group["t"].to_numpy(), height.to_numpy(), baseline=baseline)
-                found = curve.barrier(baseline) if curve else at_positions
-                rows.append((
-                    path, space, task, metric, baseline, found.height, np.nan, np.nan, found.t, len(group),
-                    int(group["num_examples"].iloc[0]),
-                ))  # fmt: skip
-        return pd.DataFrame(rows, columns=list(BARRIER_COLUMNS))
+        return barrier_table(
+            self.frame, self.examples, metric=metric, curves=self.curves, confidence=confidence,
+            num_resamples=num_resamples, seed=seed,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         tasks, positions = self.frame["task"].nunique(), self.frame["t"].nunique()

@@ -17,8 +17,8 @@ from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.errors import ModelError
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums, reduce_rows
 from modeconn.models.family import Classifier, Family, family_of, score_batch
-from modeconn.models.fingerprint import fingerprint_of
-from modeconn.models.full import check_given, check_whole, given_by_all
+from modeconn.models.fingerprint import check_same_base_model, fingerprint_of
+from modeconn.models.full import check_whole, given_by_all
 from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size, labels_for_task
 from modeconn.models.loading import (
     as_device,
@@ -137,18 +137,9 @@ class AdapterModel:
         Raises:
             ModelError: If the recorded fingerprint, a parameter's name or shape, or the recorded classes differ.
         """
-        recorded = point.provenance.get("base_fingerprint", self.fingerprint)
         check_fits(self.module, point, self.base_name)
-        check_given(point, self.absent, self.base_name)
-        if point.config.kind.name == "FULL":
-            check_whole(self.module, point, self.base_name)
-        if recorded != self.fingerprint:
-            raise ModelError(
-                f"{point.name} was trained on another base model than {self.base_name}",
-                expected=f"the base with fingerprint {recorded[:12]} ({point.config.base_model})",
-                got=f"fingerprint {self.fingerprint[:12]}",
-                remedy="give the base that it was trained on with --base-model",
-            )
+        check_whole(self.module, point, self.absent, self.base_name)
+        check_same_base_model(point, self.fingerprint, self.base_name)
         if isinstance(self.family, Classifier):
             check_recorded(point, self.family.labels)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.full import FullModel
+from modeconn.errors import ModelError
 from modeconn.models.quantised import packed, quantised_while_loading, quantization_of
 
 _SAMPLE = 256
@@ -79,3 +81,19 @@ def _rounded(values: torch.Tensor) -> bytes:
     if not values.is_floating_point():
         return values.cpu().numpy().tobytes()
     return values.to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes()
+
+
+def check_same_base_model(point: Adapter, fingerprint: str, base_name: str) -> None:
+    """Raise if a point recorded another base model than the one at hand.
+
+    Raises:
+        ModelError: If the fingerprints differ.
+    """
+    recorded = point.provenance.get("base_fingerprint", fingerprint)
+    if recorded != fingerprint:
+        raise ModelError(
+            f"{point.name} was trained on another base model than {base_name}",
+            expected=f"the base with fingerprint {recorded[:12]} ({point.config.base_model})",
+            got=f"fingerprint {fingerprint[:12]}",
+            remedy="give the base that it was trained on with --base-model",
+        )

@@ -25,16 +25,20 @@ def given_by_all(adapters: Sequence[Adapter]) -> set[str]:
     return saved | set.intersection(*replaced) if replaced else saved
 
 
-def check_given(point: Adapter, absent: Collection[str], base_name: str) -> None:
-    """Raise unless a point brings along what the base lacks, such as a classification head.
+def check_whole(model: nn.Module, point: Adapter, absent: Collection[str], base_name: str) -> None:
+    """Raise unless a point and its base make a whole model.
+
+    A point brings along what the base lacks, such as a classification head; a full fine-tune, every weight of the
+    backbone, and its weights are tied as the model's are.
 
     Args:
+        model: The base model.
         point: The point.
         absent: The parameters that the base lacks; they hold random values.
         base_name: How messages call the base.
 
     Raises:
-        ModelError: If it does not.
+        ModelError: If weights would be left at random values, or at the base's.
     """
     lacking = set(absent) - given_by_all([point])
     if lacking:
@@ -44,19 +48,12 @@ def check_given(point: Adapter, absent: Collection[str], base_name: str) -> None
             got=f"none for {listed(lacking)}; the model holds random ones there",
             remedy='give a base that has them, or a path with heads="shared" (--heads)',
         )
+    if point.config.kind.name == "FULL":
+        _check_full(model, point, base_name)
 
 
-def check_whole(model: nn.Module, point: Adapter, base_name: str) -> None:
-    """Raise unless a full fine-tune gives every weight of the model's backbone, and is tied as the model is.
-
-    Args:
-        model: The base model.
-        point: An unchanged full fine-tune.
-        base_name: How messages call the base.
-
-    Raises:
-        ModelError: If weights are missing, or the model keeps apart what the checkpoint holds once.
-    """
+def _check_full(model: nn.Module, point: Adapter, base_name: str) -> None:
+    """Raise unless a full fine-tune gives every weight of the model's backbone, and is tied as the model is."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     given = {id(parameters[name]) for name in (*point.updates, *point.saved)}
     prefix: Any = getattr(model, "base_model_prefix", "")

@@ -87,7 +87,7 @@ class Panel:
         return np.unique(MaxNLocator(nbins=10, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
 
     def _between(self) -> np.ndarray:
-        """The values that the colours must tell apart: losses in the rectangle that holds what is drawn in; else all."""
+        """What the colours must tell apart: losses in the rectangle that holds what is drawn in, all scores."""
         if self.metric == "score" or len(self.drawn) < 2:
             return self.values
         rows, inside = (_inside(lines, self.drawn[axis].to_numpy(dtype=float)) for axis, lines in self._axes())

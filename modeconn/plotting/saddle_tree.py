@@ -73,7 +73,7 @@ def _draw(edges: dict[str, pd.DataFrame], *, width: float) -> Figure:
     blocks = list(task_panels.blocks(list(edges)))
     names = {name for own in edges.values() for name in [*own["start"], *own["end"]]}
     longest = max(lettering.text_width(name, size=lettering.text_size()) for name in names)
-    line = "minimum spanning tree of saddles: branches join at the lowest pass between them"
+    line = "minimum spanning tree of saddles: branches join at the lowest saddle on the way"
     text = task_panels.head([line], width=width)
     height = len(blocks) * (_HEIGHT + _LABELS + 0.75 * longest) + task_panels.head_height(text)
     figure = style.new_figure(width, height)
