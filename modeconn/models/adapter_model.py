@@ -14,7 +14,6 @@ from torch import nn
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.agreement import check_same_base, check_same_shapes
-from modeconn.errors import ModelError
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums, reduce_rows
 from modeconn.models.family import Classifier, Family, family_of, score_batch
 from modeconn.models.fingerprint import check_same_base_model, fingerprint_of

@@ -62,7 +62,7 @@ class Panel:
                 got=f"{len(own)} rows of {task} at {table.shape[1]} x and {table.shape[0]} y, {gaps} crossings empty",
                 remedy="pass the table as evaluate_plane or evaluate_surface made it",
             )
-        label = profile_table.value_label(own, metric=metric)
+        label = profile_table.value_label(own, metric=metric).removeprefix("mean ")
         x, y = (axis.to_numpy(dtype=float) for axis in (table.columns, table.index))
         return cls(task, metric, x, y, table.to_numpy(dtype=float), drawn, label)
 
