@@ -4,6 +4,10 @@ from .adapters.gauge import Alignment as Alignment
 from .adapters.gauge import align as align
 from .adapters.gauge import regauge as regauge
 from .adapters.layout import Layout as Layout
+from .adapters.methods.loretta_adp import LorettaAdpConfig as LorettaAdpConfig
+from .adapters.methods.loretta_rep import LorettaRepConfig as LorettaRepConfig
+from .adapters.methods.registration import register_methods as register_methods
+from .adapters.methods.wegeft import WeGeFTConfig as WeGeFTConfig
 from .continual.settings import TrainSettings as TrainSettings
 from .continual.trainer import TrainRun as TrainRun
 from .continual.trainer import train as train

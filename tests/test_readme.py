@@ -11,8 +11,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_python_example_uses_names_that_exist() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    compile(example, "README.md", "exec")
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert examples
+    for example in examples:
+        compile(example, "README.md", "exec")
     names = set(re.findall(r"\bmc\.(\w+)", README))
     assert names >= {"Adapter", "LinearPath", "evaluate_path"}
     assert [name for name in sorted(names) if not hasattr(mc, name)] == []

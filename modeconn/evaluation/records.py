@@ -31,7 +31,7 @@ class Records:
     ) -> None:
         self._path, self._model, self._encoded, self._store = path, model, encoded, store
         # The key of a position holds all that decides the numbers but the row of coefficients.
-        self._shared = point_keys(path, model, encoded, [0.0])[0] if store else ""
+        self._shared = point_keys(path, model, encoded, [0.0])[0] if store is not None else ""
 
     def at(self, row: torch.Tensor, where: str) -> pd.DataFrame:
         """The records of all tasks at the point with coefficients `[K]`.
