@@ -37,7 +37,7 @@ class FullModel:
     stored: Mapping[str, StoredTensor]
 
     @classmethod
-    def open(cls, folder: Path, *, task_type: str | None = None, strict: bool = True) -> "FullModel":
+    def open(cls, folder: str | Path, *, task_type: str | None = None, strict: bool = True) -> "FullModel":
         """Look at a model's config and at the headers of its files.
 
         Args:
@@ -48,6 +48,7 @@ class FullModel:
         Raises:
             AdapterError: If a file is broken, or the tensors are not those of the model that the config describes.
         """
+        folder = Path(folder).expanduser()
         raw = _read_config(folder / CONFIG_FILE)
         skeleton = Skeleton.of(raw, str(folder), task_type=task_type)
         stored = _by_parameter(open_shards(folder), skeleton, folder, strict=strict)

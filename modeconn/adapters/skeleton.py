@@ -27,7 +27,7 @@ class Skeleton:
     Attributes:
         shapes: Parameter name -> shape; of tied parameters, the first name only.
         ties: The other names of tied parameters -> the first.
-        transposed: Parameters that are stored as `[in, out]`.
+        transposed: Parameters that are stored as `[in, out]`, or `[E, in, out]`.
         tables: Parameters of embeddings.
         heads: The outermost modules that are not the backbone and no language model's output.
         prefix: "model." or what the backbone is called; empty if all is backbone.
@@ -74,7 +74,7 @@ class Skeleton:
         return cls(
             shapes,
             ties,
-            _weights_of(model, Conv1D),
+            _weights_of(model, Conv1D) | _turned_experts(model),
             _weights_of(model, torch.nn.Embedding),
             heads,
             prefix,
@@ -136,6 +136,17 @@ def _empty_model(raw: Mapping[str, Any], origin: str, task_type: str | None) -> 
 def _outermost(names: Mapping[str, Any], *, outside: str) -> tuple[str, ...]:
     """The first parts of the names that do not begin with a prefix, each once."""
     return tuple(dict.fromkeys(name.partition(".")[0] for name in names if not name.startswith(outside)))
+
+
+def _turned_experts(model: torch.nn.Module) -> frozenset[str]:
+    """The fused weights of experts that are stored as `[E, in, out]`."""
+    turned = [(name, module) for name, module in model.named_modules() if getattr(module, "is_transposed", False)]
+    return frozenset(
+        f"{name}.{leaf}"
+        for name, module in turned
+        for leaf, one in module.named_parameters(recurse=False)
+        if one.ndim == 3
+    )
 
 
 def _weights_of(model: torch.nn.Module, kind: type[torch.nn.Module]) -> frozenset[str]:

@@ -79,7 +79,7 @@ def _check_shapes(point: Adapter, base: FullModel) -> None:
     odd = []
     for name, update in point.within(base).updates.items():
         shape = skeleton.shapes.get(skeleton.ties.get(name, name))
-        found = update.shape[::-1] if base.transposed(name) and not update.stored else update.shape
+        found = update.stored_shape(transposed=base.transposed(name))
         if shape is None or not agree(found, shape):
             odd.append(f"{name} {list(found)} for {list(shape) if shape else 'none'}")
     if odd:

@@ -60,6 +60,11 @@ class Update:
         """Shape of the first part, in its orientation."""
         return self.parts[0].shape
 
+    def stored_shape(self, *, transposed: bool) -> tuple[int, ...]:
+        """Shape of the change as a model stores the parameter: matrices as `[in, out]` if `transposed`."""
+        turned = transposed and not self.stored
+        return (*self.shape[:-2], self.shape[-1], self.shape[-2]) if turned else self.shape
+
     @property
     def stored(self) -> bool:
         """Whether the first part lies as the model stores the parameter."""

@@ -73,14 +73,11 @@ def _bases(points: "Sequence[Adapter]", base_model: str | None) -> "dict[str, Me
     """The base of each point as what the point is used for, after checking that it fits; nothing without a base."""
     if base_model is None:
         return {}
-    from modeconn.adapters.full import FullModel
     from modeconn.adapters.summary import MeasuredBase
-    from modeconn.models.loading import local_folder
-    from modeconn.models.stored_fit import check_fits_stored
+    from modeconn.models.stored_fit import check_fits_stored, open_base
 
-    folder = local_folder(base_model)
     uses = {point.config.task_type for point in points}
-    opened = {use: MeasuredBase(FullModel.open(folder, task_type=use, strict=False)) for use in uses}
+    opened = {use: MeasuredBase(open_base(base_model, task_type=use)) for use in uses}
     for point in points:
         check_fits_stored(opened[point.config.task_type].model, point)
     return {point.name: opened[point.config.task_type] for point in points}

@@ -49,10 +49,7 @@ def barrier_table(
     Raises:
         EvaluationError: If the metric is unknown, the positions do not cover a path, or a setting is out of range.
     """
-    if metric not in get_args(Metric):
-        raise EvaluationError(
-            f"unknown metric {metric!r}", expected="loss or score", got=repr(metric), remedy='use metric="loss"'
-        )
+    check_metric(metric)
     records = {cast(tuple[str, str], key): rows for key, rows in examples.groupby(["path", "task"], sort=False)}
     rows = []
     for key, group in frame.groupby(["path", "space", "task"], sort=False):
@@ -71,6 +68,18 @@ def barrier_table(
     names = ["path", "space", "task", "metric", "baseline", "barrier", "t_at_max", "num_points", "num_examples"]
     table = pd.DataFrame(rows, columns=[*names, "low", "high", "estimate_corrected", "p_value", "num_effective"])
     return with_holm(table)
+
+
+def check_metric(metric: str) -> None:
+    """Raise unless the metric is known.
+
+    Raises:
+        EvaluationError: If it is not.
+    """
+    if metric not in get_args(Metric):
+        raise EvaluationError(
+            f"unknown metric {metric!r}", expected="loss or score", got=repr(metric), remedy='use metric="loss"'
+        )
 
 
 def with_holm(table: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +104,7 @@ def remarks(table: pd.DataFrame) -> list[str]:
         One sentence for each path, task and metric concerned.
     """
     found = []
-    for row in table[list(BARRIER_COLUMNS)].to_dict(orient="records"):
+    for row in table.to_dict(orient="records"):
         barrier_of = f"{row['metric']} barrier of {row['task']} on {row['path']}"
         if row["baseline"] != "chord":
             continue

@@ -101,14 +101,14 @@ class PathSweep:
         new = [t for t in positions if t not in self._records]
         if not new:
             return
-        keys = point_keys(self._path, self._model, self._encoded, new) if self._store else [""] * len(new)
+        keys = point_keys(self._path, self._model, self._encoded, new) if self._store is not None else [""] * len(new)
         total = len(self._records) + len(new)
         for position, key in zip(new, keys, strict=True):
             self._report(total)
-            kept = self._store.load(key) if self._store else None
+            kept = self._store.load(key) if self._store is not None else None
             if kept is None:
                 kept = self._evaluated(position)
-                if self._store:
+                if self._store is not None:
                     self._store.save(key, kept)
             self._records[position] = kept
         self._report(total)

@@ -57,8 +57,8 @@ def resampled_ratios(
         num_resamples: R.
         seed: Of the generator.
         certain: `[T]`, positions whose ratio is known without examples.
-        step: What one example that changes adds to a ratio, where values are counts of 0 and 1. Its square is added
-            to the variance: an example of a kind that none of the N is of may be among the next N.
+        step: What one example that changes adds to a ratio, where values are counts of 0 and 1. As much normal noise
+            is added to every resample: an example of a kind that none of the N is of may be among the next N.
 
     Returns:
         The ratios and their scatter.
@@ -99,7 +99,8 @@ def _draws(
         moved = first / total
         variance = count / (count - 1) * (second - 2 * moved * cross + moved**2 * squares) / total**2
         spread = np.sqrt(np.maximum(variance + step**2, (_LEAST_SPREAD * error) ** 2))
-        found.append(moved / spread)
+        unseen = step * rng.standard_normal(moved.shape) if step else 0.0
+        found.append((moved + unseen) / spread)
     return np.concatenate(found)
 
 

@@ -57,6 +57,13 @@ class FitSettings:
             self._check(name, "a number above 0", holds=getattr(self, name) > 0)
         for name in ("weight_decay", "eval_steps"):
             self._check(name, "0 or a number above", holds=getattr(self, name) >= 0)
+        for name, choices in (
+            ("optimizer", ("adamw", "sgd")),
+            ("schedule", ("garipov", "draxler", "constant")),
+            ("uniform_in", ("t", "arc-length")),
+        ):
+            expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
+            self._check(name, expected, holds=getattr(self, name) in choices)
         self._check("eval_split", "a split other than test", holds=self.eval_split != "test")
         self._check("train_split", "a split other than test", holds=self.train_split != "test")
         weights = self.task_weights
@@ -87,6 +94,7 @@ class AutoNebSettings(FitSettings):
     schedule: Literal["garipov", "draxler", "constant"] = field(
         default="draxler", metadata=flag_help("draxler: 3/7 of the steps at the full rate, 2/7 at 0.1, 2/7 at 0.01")
     )
+    num_steps: int = field(default=560, metadata=flag_help("optimiser steps, a multiple of the cycles"))
     num_cycles: int = field(default=14, metadata=flag_help("rounds of moving, measuring and inserting pivots"))
     max_pivots: int = field(default=16, metadata=flag_help("no pivots are inserted above this number"))
     segment_points: int = field(default=3, metadata=flag_help("positions inside a segment that are measured"))

@@ -121,8 +121,7 @@ def _shape(point: Adapter, name: str, skeleton: Skeleton) -> tuple[int, ...]:
     """The shape of what a point has for a parameter, as the model stores it."""
     if name in point.saved:
         return tuple(point.saved[name].shape)
-    update = point.updates[name]
-    return update.shape[::-1] if name in skeleton.transposed and not update.stored else update.shape
+    return point.updates[name].stored_shape(transposed=name in skeleton.transposed)
 
 
 def _check_fit(point: Adapter, skeleton: Skeleton, base: FullModel) -> None:

@@ -201,8 +201,7 @@ def _shape_in(model: nn.Module, name: str, update: Update) -> tuple[int, ...]:
         module, leaf = _owner(model, name)
     except AttributeError:
         return update.shape
-    turned = is_transposed(module, leaf) and not update.stored
-    return (*update.shape[:-2], update.shape[-1], update.shape[-2]) if turned else update.shape
+    return update.stored_shape(transposed=is_transposed(module, leaf))
 
 
 def _present(module: nn.Module, leaf: str, update: Update) -> torch.Tensor:

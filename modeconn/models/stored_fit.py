@@ -1,11 +1,39 @@
-"""Whether a point fits a base model that stays on disk."""
+"""Base models that stay on disk, and whether points fit them."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
 
 from modeconn.adapters.adapter import Adapter
-from modeconn.adapters.full import FullModel
+from modeconn.adapters.full import CONFIG_FILE, FullModel
 from modeconn.adapters.update import Update, agree
 from modeconn.errors import ModelError, listed
 from modeconn.models.fingerprint import stored_fingerprint
+from modeconn.models.loading import local_folder
 from modeconn.models.placing import check_copies
+
+
+def open_base(source: str | Path, *, task_type: str | None) -> FullModel:
+    """A base model's folder, looked at and not loaded.
+
+    Args:
+        source: A folder or hub id.
+        task_type: What the model is used for; by default what its architecture says.
+
+    Raises:
+        ModelError: If it is not to be had, or its weights are quantised.
+        AdapterError: If a file is broken.
+    """
+    folder = local_folder(source)
+    with suppress(OSError, ValueError, AttributeError):  # told better when the model is opened
+        if json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("quantization_config"):
+            raise ModelError(
+                f"the weights of the base model {source} cannot be measured",
+                expected="a base in full precision",
+                got="packed numbers: its config.json has a quantization_config",
+                remedy="give the base in full precision, or leave --base-model out",
+            )
+    return FullModel.open(folder, task_type=task_type, strict=False)
 
 
 def check_fits_stored(base: FullModel, point: Adapter) -> None:

@@ -1,5 +1,9 @@
+from .barrier_matrix import plot_barrier_matrix as plot_barrier_matrix
+from .fit_history import plot_fit_history as plot_fit_history
+from .plane import plot_plane as plot_plane
 from .profile import plot_profile as plot_profile
 from .profiles import plot_profiles as plot_profiles
+from .saddle_tree import plot_saddle_tree as plot_saddle_tree
 from .saving import save_figure as save_figure
 from .score_matrix import plot_score_matrix as plot_score_matrix
 from .style import COLUMN_WIDTH as COLUMN_WIDTH

@@ -18,7 +18,8 @@ from .profile_panel import BASELINES, Baseline
 _FIGURE = "a barrier matrix"
 _NAMES = ("start", "end", "space", "task", "split")
 _MISSING = "#e6e6e6"
-_CELL, _LEAST = 0.3, 1.3  # inches of a cell, and the least of all of them
+_CELL, _LEAST = 0.3, 1.2  # inches of a cell, and the least of all of them
+_LABEL, _BAR_WIDTH = 1.1, 0.7  # inches of a line of a checkpoint's name; of the colour bar
 
 
 def plot_barrier_matrix(
@@ -56,10 +57,8 @@ def plot_barrier_matrix(
     names = task_panels.chosen(rows, tasks, figure=_FIGURE)
     matrices = {task: _matrix(rows, task, value) for task in names}
     first = rows.iloc[0]
-    counts = sorted(set(rows["num_examples"].astype(int)))
-    examples = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     lines = [f"loss barriers on lines, against the {BASELINES[baseline]}"]
-    lines += [f"{first['space']} space, {first['split']} split, {examples}"]
+    lines += [f"{first['space']} space, {first['split']} split, {task_panels.examples(rows)}"]
     with style.paper_style():
         return _draw(matrices, lines, clustered=clustered, width=width)
 
@@ -107,24 +106,26 @@ def _matrix(rows: pd.DataFrame, task: str, value: str) -> pd.DataFrame:
 
 def _draw(matrices: dict[str, pd.DataFrame], lines: list[str], *, clustered: bool, width: float) -> Figure:
     """The panels on a new figure."""
-    blocks = list(task_panels.blocks(list(matrices)))
-    names = next(iter(matrices.values())).index
-    longest = max(lettering.text_width(name, size=lettering.text_size()) for name in names)
-    across = len(blocks[0])
-    side = min(max(_CELL * len(names), _LEAST), width / across - longest - 0.75)
+    names = [_wrapped(name) for name in next(iter(matrices.values())).index]
+    longest = max(lettering.text_width(line, size=lettering.text_size()) for name in names for line in name.split("\n"))
+    beside = longest + _BAR_WIDTH
+    rows = task_panels.in_rows(list(matrices), most=min(3, max(1, int(width // (_LEAST + beside)))))
+    across = len(rows[0])
+    side = max(min(_CELL * len(names), width / across - beside), 0.5)
     text = task_panels.head(lines, width=width)
-    height = len(blocks) * (1.3 * side + 0.75 * longest + 0.6) + task_panels.head_height(text)
-    figure = style.new_figure(min(width, across * (side + longest + 0.9)), height)
-    axes = figure.subplots(len(blocks), across, squeeze=False)
-    for row, block in zip(axes, blocks, strict=True):
+    above = 0.27 * side + task_panels.title_height(list(matrices), width=side)
+    height = len(rows) * (side + above + 0.75 * longest + 0.6) + task_panels.head_height(text)
+    figure = style.new_figure(width, height)
+    axes = figure.subplots(len(rows), across, squeeze=False)
+    for row, block in zip(axes, rows, strict=True):
         for ax, task in zip(task_panels.without_rest(row, len(block)), block, strict=True):
-            _draw_panel(ax, matrices[task], task, clustered=clustered)
+            _draw_panel(ax, matrices[task], task, clustered=clustered, width=side)
     task_panels.draw_head(figure, text)
     style.freeze(figure)
     return figure
 
 
-def _draw_panel(ax: Axes, matrix: pd.DataFrame, task: str, *, clustered: bool) -> None:
+def _draw_panel(ax: Axes, matrix: pd.DataFrame, task: str, *, clustered: bool, width: float) -> None:
     """A heat map, and above it the dendrogram where there is one."""
     ax.set_box_aspect(1)
     known = not matrix.isna().to_numpy().any()
@@ -143,9 +144,9 @@ def _draw_panel(ax: Axes, matrix: pd.DataFrame, task: str, *, clustered: bool) -
         ax.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=style.GREY)
     ax.tick_params(axis="both", length=0)
     ticks = np.arange(len(matrix)) + 0.5
-    ax.set_yticks(ticks, list(matrix.index), rotation=0)
-    ax.set_xticks(ticks, list(matrix.columns), rotation=35, ha="right", rotation_mode="anchor")
-    ax.set_title(task, loc="left", y=1.27 if tree else None)
+    ax.set_yticks(ticks, [_wrapped(name) for name in matrix.index], rotation=0)
+    ax.set_xticks(ticks, [_wrapped(name) for name in matrix.columns], rotation=35, ha="right", rotation_mode="anchor")
+    task_panels.title(ax, task, width=width, **({"y": 1.27} if tree else {}))
 
 
 def _draw_dendrogram(ax: Axes, matrix: pd.DataFrame) -> pd.DataFrame:
@@ -161,3 +162,8 @@ def _draw_dendrogram(ax: Axes, matrix: pd.DataFrame) -> pd.DataFrame:
     above.set_axis_off()
     order = found["leaves"]
     return matrix.iloc[order, order]
+
+
+def _wrapped(name: str) -> str:
+    """A checkpoint's name in short lines."""
+    return lettering.wrapped(name, width=_LABEL, size=lettering.text_size())

@@ -55,7 +55,7 @@ def plot_plane(
     drawn = _checked_points(points)
     names = task_panels.chosen(rows, tasks, figure=_FIGURE)
     panels = {task: [Panel.of(rows, task, one, drawn) for one in metrics] for task in names}
-    grid = [[panels[task][i] for task in block] for block in task_panels.blocks(names) for i in range(len(metrics))]
+    grid = [[panels[task][i] for task in block] for block in task_panels.in_rows(names) for i in range(len(metrics))]
     if len(names) == 1:
         grid = [panels[names[0]]]
     with style.paper_style():
@@ -98,19 +98,19 @@ def _draw(grid: Sequence[Sequence[Panel]], rows: pd.DataFrame, drawn: pd.DataFra
     """The panels on a new figure, one legend below."""
     across = len(grid[0])
     aspect = grid[0][0].aspect
-    panel_height = max(width / across - _LABELS_WIDTH, 0.5) * aspect
-    counts = sorted(set(rows["num_examples"].astype(int)))
-    examples = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
+    room = max(width / across - _LABELS_WIDTH, 0.5)
+    titles = task_panels.title_height([panel.task for row in grid for panel in row], width=room)
     first = rows.iloc[0]
-    lines = [headline(first["surface"]), f"{first['space']} space, {first['split']} split, {examples}"]
+    conditions = f"{first['space']} space, {first['split']} split, {task_panels.examples(rows)}"
+    lines = [headline(first["surface"]), conditions]
     text = task_panels.head(lines, width=width)
     handles = plane_panel.legend_handles(drawn)
-    height = len(grid) * (panel_height + _LABELS_HEIGHT) + task_panels.head_height(text)
+    height = len(grid) * (room * aspect + titles + _LABELS_HEIGHT) + task_panels.head_height(text)
     figure = style.new_figure(width, height + (legend_height(handles, width=width) if handles else 0))
     axes = figure.subplots(len(grid), across, squeeze=False)
     for i, row in enumerate(grid):
         for j, panel in enumerate(row):
-            plane_panel.draw_panel(axes[i][j], panel, unit=first["unit"])
+            plane_panel.draw_panel(axes[i][j], panel, unit=first["unit"], width=room)
             if j > 0:
                 axes[i][j].set_ylabel("")
         task_panels.without_rest(axes[i], len(row))

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from modeconn.errors import EvaluationError
 
-from . import columns, profile_table, style
+from . import columns, profile_table, style, task_panels
 
 Metric = Literal["loss", "score"]
 _COLOURS = {"loss": "viridis", "score": "cividis"}
@@ -70,7 +70,7 @@ class Panel:
     def aspect(self) -> float:
         """Height over width of the panel: that of the grid, within bounds."""
         ratio = float(np.ptp(self.y) / np.ptp(self.x))
-        return float(np.clip(ratio, 1 / _MOST_UNEQUAL, _MOST_UNEQUAL / 1.5))
+        return float(np.clip(ratio, 1 / _MOST_UNEQUAL, 1.2))
 
     def levels(self) -> np.ndarray:
         """About ten levels, increasing; losses end where the scale does, below the highest of the grid.
@@ -98,8 +98,8 @@ class Panel:
         return ("y", self.y), ("x", self.x)
 
 
-def draw_panel(ax: Axes, panel: Panel, *, unit: str) -> None:
-    """Contours, colour bar, path, points and labels."""
+def draw_panel(ax: Axes, panel: Panel, *, unit: str, width: float) -> None:
+    """Contours, colour bar, path, points and labels; a title in lines of at most `width` inches."""
     levels = panel.levels()
     extend = "max" if panel.values.max() > levels[-1] else "neither"
     colours = matplotlib.colormaps[_COLOURS[panel.metric]]
@@ -120,7 +120,7 @@ def draw_panel(ax: Axes, panel: Panel, *, unit: str) -> None:
     ax.set_xlim(panel.x[0], panel.x[-1])
     ax.set_ylim(panel.y[0], panel.y[-1])
     ax.set_box_aspect(panel.aspect)
-    ax.set_title(panel.task, loc="left")
+    task_panels.title(ax, panel.task, width=width)
     ax.set_xlabel(f"x ({unit})")
     ax.set_ylabel(f"y ({unit})")
 

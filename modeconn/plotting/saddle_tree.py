@@ -70,18 +70,20 @@ def _check_tree(edges: pd.DataFrame, task: str) -> None:
 
 def _draw(edges: dict[str, pd.DataFrame], *, width: float) -> Figure:
     """The panels on a new figure."""
-    blocks = list(task_panels.blocks(list(edges)))
+    rows = task_panels.in_rows(list(edges))
+    room = width / len(rows[0]) - 0.6
     names = {name for own in edges.values() for name in [*own["start"], *own["end"]]}
     longest = max(lettering.text_width(name, size=lettering.text_size()) for name in names)
+    titles = task_panels.title_height(list(edges), width=room)
     line = "minimum spanning tree of saddles: branches join at the lowest saddle on the way"
     text = task_panels.head([line], width=width)
-    height = len(blocks) * (_HEIGHT + _LABELS + 0.75 * longest) + task_panels.head_height(text)
+    height = len(rows) * (_HEIGHT + _LABELS + 0.75 * longest + titles) + task_panels.head_height(text)
     figure = style.new_figure(width, height)
-    axes = figure.subplots(len(blocks), len(blocks[0]), squeeze=False)
-    for row, block in zip(axes, blocks, strict=True):
+    axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    for row, block in zip(axes, rows, strict=True):
         for ax, task in zip(task_panels.without_rest(row, len(block)), block, strict=True):
             _draw_tree(ax, edges[task])
-            ax.set_title(task, loc="left")
+            task_panels.title(ax, task, width=room)
             ax.set_ylabel("mean loss (nats)" if task == block[0] else "")
     task_panels.draw_head(figure, text)
     style.freeze(figure)

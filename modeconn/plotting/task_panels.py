@@ -1,6 +1,6 @@
 """Figures with one panel, or a column of panels, for each task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,20 +34,26 @@ def chosen(frame: pd.DataFrame, tasks: Sequence[str] | None, *, figure: str) -> 
     return [task for task in present if task in tasks]
 
 
-def abreast(count: int) -> int:
-    """How many of `count` panels stand in a row: as even as possible, three at most.
+def in_rows(tasks: Sequence[str], *, most: int = _ABREAST) -> list[list[str]]:
+    """The tasks in rows of `most` at most, as even as possible.
 
     Example:
-        >>> [abreast(count) for count in (1, 3, 4, 7)]
-        [1, 3, 2, 3]
+        >>> in_rows(["a", "b", "c", "d"])
+        [['a', 'b'], ['c', 'd']]
     """
-    return -(-count // -(-count // _ABREAST))
+    num_rows = -(-len(tasks) // most)
+    across = -(-len(tasks) // num_rows)
+    return [list(tasks[i : i + across]) for i in range(0, len(tasks), across)]
 
 
-def blocks(tasks: Sequence[str]) -> Iterator[list[str]]:
-    """The tasks in rows."""
-    across = abreast(len(tasks))
-    return (list(tasks[i : i + across]) for i in range(0, len(tasks), across))
+def examples(rows: pd.DataFrame) -> str:
+    """The number of examples of a task, or its range.
+
+    Args:
+        rows: Column num_examples.
+    """
+    low, high = int(rows["num_examples"].min()), int(rows["num_examples"].max())
+    return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
 def head(lines: Sequence[str], *, width: float) -> str:
@@ -63,6 +69,18 @@ def head_height(text: str) -> float:
 def draw_head(figure: Figure, text: str) -> None:
     """Text over all panels, from the left."""
     figure.suptitle(text, x=0.01, ha="left", size=lettering.text_size(), weight="normal")
+
+
+def title(ax: Axes, task: str, *, width: float, **place: float) -> None:
+    """A task's name over its panel, wrapped to `width` inches."""
+    ax.set_title(lettering.wrapped(task, width=width, size=lettering.title_size(), weight="bold"), loc="left", **place)
+
+
+def title_height(tasks: Sequence[str], *, width: float) -> float:
+    """Inches that the lines of the longest title take beyond the first."""
+    size = lettering.title_size()
+    lines = [lettering.wrapped(task, width=width, size=size, weight="bold").count("\n") for task in tasks]
+    return max(lines) * size * lettering.LINE_HEIGHT / 72
 
 
 def without_rest(axes: np.ndarray, count: int) -> list[Axes]:

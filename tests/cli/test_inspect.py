@@ -257,6 +257,14 @@ def test_the_base_is_not_loaded(adapters, bases, capsys, monkeypatch):
     assert inspect(capsys, adapters("llama", 1), "--base-model", bases("llama"))["modules"]
 
 
+def test_a_quantised_base_is_refused(adapters, bases, tmp_path, capsys):
+    folder = shutil.copytree(bases("llama"), tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "bitsandbytes"}}))
+    assert main(["inspect", str(adapters("llama", 1)), "--base-model", str(folder)]) == 1
+    assert "packed numbers: its config.json has a quantization_config" in capsys.readouterr().err
+
+
 def test_inspecting_needs_no_transformers_without_a_base(tmp_path):
     folder = write_folder(tmp_path / "a")
     script = (

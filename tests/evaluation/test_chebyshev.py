@@ -76,7 +76,7 @@ def test_the_tail_of_an_even_or_odd_function_is_not_fooled_by_zeros():
         values = function(2 * np.array(nodes(16)) - 1)
         curve = through(values, 0.0, 1.0)
         error = np.abs(curve(DENSE) - function(2 * DENSE - 1)).max()
-        assert error < tail(curve.coef) < 10 * error
+        assert error / 2 < tail(curve.coef) < 10 * error
 
 
 def test_coefficients_that_do_not_fall_have_no_finite_tail():

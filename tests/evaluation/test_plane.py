@@ -119,8 +119,9 @@ def test_adapters_at_the_corners_are_what_a_profile_says(ends, adapters, model_o
     found = evaluate_plane(plane, model_of_ends, tasks, num_points=2, margin=0)
     profile = mc.evaluate_path(mc.LinearPath(*ends), model_of_ends, tasks, num_points=2).frame
     for t, x in ((0.0, found.frame["x"].min()), (1.0, found.frame["x"].max())):
-        own = found.frame.query("x == @x and y == y.min()").set_index("task")[["loss", "score"]]
-        expected = profile.query("t == @t").set_index("task")[["loss", "score"]]
+        at = (found.frame["x"] == x) & (found.frame["y"] == found.frame["y"].min())
+        own = found.frame[at].set_index("task")[["loss", "score"]]
+        expected = profile[profile["t"] == t].set_index("task")[["loss", "score"]]
         pd.testing.assert_frame_equal(own, expected, rtol=1e-5)
     assert set(found.checks["points_agree_with_peft_within"]) == {*(end.name for end in ends), third.name}
 

@@ -20,10 +20,10 @@ def _records(labels: tuple[str, ...] | None, count: int, shift: int) -> list[dic
 
 @pytest.fixture(scope="session")
 def make_fit_task() -> Callable[..., mc.Task]:
-    """A task with a training and a validation split, and no other."""
+    """A task with a training and a validation split, and no other; the second is a part of the first."""
 
     def make(name: str = "words", *, labels: tuple[str, ...] | None = None, count: int = 24, shift: int = 0) -> mc.Task:
-        splits = {"train": _records(labels, count, shift), "eval": _records(labels, 6, shift + 3)}
+        splits = {"train": _records(labels, count, shift), "eval": _records(labels, 6, shift)}
         return mc.Task.from_records(name, splits, labels=labels)
 
     return make

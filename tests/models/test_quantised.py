@@ -19,6 +19,7 @@ from tiny import FAMILIES, LABELS, make_adapter, make_base
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig, TorchAoConfig
 
 import modeconn as mc
+from modeconn.evaluation.keys import point_keys
 from modeconn.models.quantised import settle
 
 PACKAGES = {"torchao-int8": "torchao", "bnb-8bit": "bitsandbytes", "bnb-4bit": "bitsandbytes"}
@@ -189,6 +190,13 @@ def test_a_base_keeps_its_fingerprint_however_it_is_rounded(quantization, wide):
     for dtype in ("float32", "float16"):
         model = mc.AdapterModel.from_pretrained(wide("llama"), quantization=quantization, dtype=dtype)
         assert model.fingerprint == in_full
+
+
+def test_kept_points_of_the_full_base_are_not_taken_for_those_of_the_rounded_one(quantization, wide):
+    ends = [mc.Adapter.from_pretrained(wide("llama", seed=seed)) for seed in (1, 2)]
+    in_full, rounded = (mc.AdapterModel.from_pretrained(adapters=ends, quantization=q) for q in (None, quantization))
+    keys = [point_keys(mc.LinearPath(*ends), model, [], [0.0, 1.0]) for model in (in_full, rounded)]
+    assert not {*keys[0]} & {*keys[1]}
 
 
 @pytest.fixture
