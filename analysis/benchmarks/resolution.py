@@ -46,7 +46,7 @@ def cross_entropy(terms: np.ndarray, t: np.ndarray) -> np.ndarray:
     return (np.logaddexp.reduce(logits, axis=-1) - logits[..., 0]).mean(1)
 
 
-def test_made_up(tolerance: float, repeats: int) -> None:
+def resolve_made_up(tolerance: float, repeats: int) -> None:
     """Print one row a kind."""
     print(f"\nmade-up profiles, tolerance {tolerance:g} of the range, {repeats} a kind")
     print("| kind | resolved | of these wrongly | worst error / tolerance | positions, mean |\n|---|---|---|---|---|")
@@ -86,17 +86,20 @@ def compare_on_a_line(options: argparse.Namespace) -> None:
         own = even.frame[even.frame["task"] == task.name]
         t, loss = own["t"].to_numpy(), own["loss"].to_numpy()
         curve = profile.curve(task.name)
-        away, highest, chord = np.abs(curve(t) - loss).max(), curve.maximum(), mc.barrier(t, loss, baseline="mean")
+        away, highest, grid_mean = np.abs(curve(t) - loss).max(), curve.maximum(), mc.barrier(t, loss, baseline="mean")
+        print(f"{task.name}: the curve is off by at most {away:.2e} nats on the grid")
         print(
-            f"{task.name}: curve off by at most {away:.2e} nats; maximum {highest.value:.4f} at {highest.t:.4f},"
-            f" on the grid {loss.max():.4f} at {t[loss.argmax()]:.4f}; barrier (mean) {curve.barrier('mean').height:.4f},"
-            f" on the grid {chord.height:.4f}"
+            f"  maximum {highest.value:.4f} at {highest.t:.4f}; on the grid {loss.max():.4f} at {t[loss.argmax()]:.4f}"
         )
-        coarse = {
-            n: np.abs(np.interp(t, t[:: (len(t) - 1) // n], loss[:: (len(t) - 1) // n]) - loss).max()
-            for n in (16, 32, 64)
-        }
-        print("   straight lines through an even grid of " + ", ".join(f"{n + 1}: {e:.2e}" for n, e in coarse.items()))
+        print(f"  barrier (mean) {curve.barrier('mean').height:.4f}; on the grid {grid_mean.height:.4f}")
+        between = [f"{n + 1}: {broken_line_error(t, loss, n):.2e}" for n in (16, 32, 64)]
+        print("  straight lines through fewer even positions are off by, " + ", ".join(between))
+
+
+def broken_line_error(t: np.ndarray, loss: np.ndarray, num_steps: int) -> float:
+    """How far straight lines through every so-manieth value are from the values between, nats."""
+    step = (len(t) - 1) // num_steps
+    return float(np.abs(np.interp(t, t[::step], loss[::step]) - loss).max())
 
 
 def main() -> None:
@@ -113,7 +116,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.repeats:
-        test_made_up(options.tolerance, options.repeats)
+        resolve_made_up(options.tolerance, options.repeats)
     if options.start:
         compare_on_a_line(options)
 

@@ -117,7 +117,8 @@ def _by_parameter(
             f"the model in {folder} holds tensors that would not be used",
             expected="the parameters of the model that its config.json describes",
             got=listed(found[name].name for name in unknown),
-            remedy="load it with this version of transformers, and save it again",
+            remedy="load it with this version of transformers, and save it again; a model of experts that transformers"
+            " stacks while it loads them cannot be read",
         )
     return {name: tensor for name, tensor in found.items() if name not in unknown}
 

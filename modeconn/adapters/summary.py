@@ -236,7 +236,10 @@ def _norm(update: Update, name: str, base: FullModel | None) -> float | None:
         if base is None:
             return None
         update = update.on(base.weight(name), transposed=base.transposed(name))
-    return max(update.inner(update), 0.0) ** 0.5
+    if not update.low_rank:
+        return max(update.inner(update), 0.0) ** 0.5
+    up, down = update.factors(dtype=torch.float64)  # [rows, r], [r, columns]
+    return max(float(((up.T @ up) * (down @ down.T)).sum()), 0.0) ** 0.5
 
 
 def _distance(first: StoredTensor, second: StoredTensor | None = None) -> float:

@@ -1,4 +1,4 @@
-"""Polynomials through Chebyshev nodes, and how much they leave out."""
+"""Chebyshev nodes, and the polynomials through values at them."""
 
 import math
 
@@ -48,32 +48,3 @@ def through(values: np.ndarray, low: float, high: float) -> Chebyshev:
         high: Where it ends.
     """
     return Chebyshev(coefficients(values), domain=[low, high])
-
-
-def tail(found: np.ndarray) -> float:
-    """The largest difference that terms beyond the degree n make if the coefficients keep falling as they do.
-
-    Coefficients `C r^-k` that were left out change the interpolant by at most `2 max_x sum_j C r^-(n+j) sin(j x)`,
-    which is `C r^-n / sinh(log r)` (of the aliasing formula in Trefethen 2013, Approximation Theory and Approximation
-    Practice, chapter 4). C and r are those of a line over the logarithms of the upper half's monotone envelope.
-
-    Args:
-        found: Coefficients, `[n + 1]`, n at least 4.
-
-    Returns:
-        The difference in the unit of the values; infinite if the coefficients do not fall.
-
-    Example:
-        >>> round(tail(0.5 ** np.arange(17)) / 0.5**16, 3)  # of 0.5^17, 0.5^18, ...
-        1.333
-    """
-    degree = len(found) - 1
-    sizes = np.abs(found)
-    if not sizes.any():
-        return 0.0
-    k = np.arange(degree // 2, degree)  # without the last, which is 0 if the function is odd
-    envelope = np.maximum.accumulate(sizes[::-1])[::-1][k]
-    logs = np.log(np.maximum(envelope, np.finfo(float).eps * sizes.max()))
-    slope, level = np.polyfit(k, logs, 1)
-    level += (logs - level - slope * k).max()  # from the middle of the envelope to above it
-    return float(np.exp(level + slope * degree) / np.sinh(-slope)) if slope < -1e-3 else math.inf

@@ -146,7 +146,7 @@ def _draw_panel(ax: Axes, matrix: pd.DataFrame, task: str, *, clustered: bool, w
     ticks = np.arange(len(matrix)) + 0.5
     ax.set_yticks(ticks, [_wrapped(name) for name in matrix.index], rotation=0)
     ax.set_xticks(ticks, [_wrapped(name) for name in matrix.columns], rotation=35, ha="right", rotation_mode="anchor")
-    task_panels.title(ax, task, width=width, **({"y": 1.27} if tree else {}))
+    task_panels.title(ax, task, width=width, y=1.27 if tree else None)
 
 
 def _draw_dendrogram(ax: Axes, matrix: pd.DataFrame) -> pd.DataFrame:

@@ -52,7 +52,8 @@ def examples(rows: pd.DataFrame) -> str:
     Args:
         rows: Column num_examples.
     """
-    low, high = int(rows["num_examples"].min()), int(rows["num_examples"].max())
+    counts = rows["num_examples"].to_numpy()
+    low, high = int(counts.min()), int(counts.max())
     return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
@@ -71,9 +72,9 @@ def draw_head(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", size=lettering.text_size(), weight="normal")
 
 
-def title(ax: Axes, task: str, *, width: float, **place: float) -> None:
+def title(ax: Axes, task: str, *, width: float, y: float | None = None) -> None:
     """A task's name over its panel, wrapped to `width` inches."""
-    ax.set_title(lettering.wrapped(task, width=width, size=lettering.title_size(), weight="bold"), loc="left", **place)
+    ax.set_title(lettering.wrapped(task, width=width, size=lettering.title_size(), weight="bold"), loc="left", y=y)
 
 
 def title_height(tasks: Sequence[str], *, width: float) -> float:

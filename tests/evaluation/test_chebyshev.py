@@ -12,7 +12,7 @@ from scipy.interpolate import BarycentricInterpolator
 from scipy.optimize import minimize_scalar
 
 import modeconn as mc
-from modeconn.evaluation.chebyshev import coefficients, nodes, tail, through
+from modeconn.evaluation.chebyshev import coefficients, nodes, through
 from modeconn.evaluation.interpolant import Interpolant
 from modeconn.paths.bezier import BezierCurve
 from modeconn.paths.chain import PolygonalChain
@@ -57,32 +57,6 @@ def test_columns_have_coefficients_of_their_own():
     found = coefficients(values)
     expected = chebyshev.chebfit(2 * np.array(nodes(8)) - 1, values, 8)
     np.testing.assert_allclose(found, expected, atol=1e-13)
-
-
-@pytest.mark.parametrize("pole", [1.02, 1.1, 1.4])
-@pytest.mark.parametrize("degree", [16, 32])
-def test_the_tail_of_a_geometric_fall_is_the_error(pole, degree):
-    def function(t):
-        return 1 / (pole - t)
-
-    curve = through(function(np.array(nodes(degree))), 0.0, 1.0)
-    error = np.abs(curve(DENSE) - function(DENSE)).max()
-    if error > 1e-12:
-        assert error < tail(curve.coef) < 2.5 * error
-
-
-def test_the_tail_of_an_even_or_odd_function_is_not_fooled_by_zeros():
-    for function in (lambda x: 1 / (1 + 8 * x**2), lambda x: x / (1 + 8 * x**2)):
-        values = function(2 * np.array(nodes(16)) - 1)
-        curve = through(values, 0.0, 1.0)
-        error = np.abs(curve(DENSE) - function(2 * DENSE - 1)).max()
-        assert error / 2 < tail(curve.coef) < 10 * error
-
-
-def test_coefficients_that_do_not_fall_have_no_finite_tail():
-    assert tail(np.ones(17)) == np.inf
-    assert tail(np.arange(17.0)) == np.inf
-    assert tail(np.zeros(17)) == 0
 
 
 def test_values_and_derivatives_are_the_functions():

@@ -44,7 +44,7 @@ ANALYTIC = {
     "soft plateau": (lambda t: np.tanh(6 * (t - 0.4)), 21),
     "hard plateau": (lambda t: np.tanh(20 * (t - 0.4)), 69),
     "Runge": (lambda t: 1 / (1 + 25 * (2 * t - 1) ** 2), 69),
-    "crossed entropies": (lambda t: np.logaddexp(0, 10 - 24 * t) + np.logaddexp(0, 18 * t - 8), 21),
+    "crossed entropies": (lambda t: np.logaddexp(0, 10 - 24 * t) + np.logaddexp(0, 18 * t - 8), 37),
 }
 
 

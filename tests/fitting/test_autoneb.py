@@ -45,7 +45,7 @@ def saddle_height():
     return float(muller_brown(*found))
 
 
-NEB = {"num_steps": 280, "learning_rate": 0.002, "max_grad_norm": 10.0, "max_pivots": 20, "patience": 20}
+NEB = {"num_steps": 140, "learning_rate": 0.004, "insert_above": 0.05, "max_grad_norm": 10.0, "patience": 20}
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +56,15 @@ def crossing():
 
 
 def heights_along(path, num_points=401):
-    t = torch.linspace(0, 1, num_points)
-    xy = path(t) if path.space == "factors" else torch.stack([place_of(path(float(s))) for s in t])
-    return muller_brown(*xy.double().numpy().T)
+    at = torch.stack([place_of(path(t)) for t in np.linspace(0, 1, num_points)])
+    return muller_brown(*at.double().numpy().T)
 
 
 def test_the_saddle_is_found(crossing):
     chain, fit = crossing
     line, found = (float(heights_along(one).max()) for one in (chain, fit.curve))
     assert line > 1.3 * saddle_height()
-    assert found == pytest.approx(saddle_height(), abs=0.03)
+    assert found == pytest.approx(saddle_height(), abs=0.01)
 
 
 def test_pivots_are_inserted_and_spread_over_the_chain(crossing):
@@ -73,7 +72,7 @@ def test_pivots_are_inserted_and_spread_over_the_chain(crossing):
     numbers = fit.history["num_pivots"].dropna()
     assert numbers.iloc[0] == 3
     assert numbers.is_monotonic_increasing
-    assert 3 < numbers.iloc[-1] <= 20
+    assert 3 < numbers.iloc[-1] <= 16
     assert len(fit.curve.points) - 2 in numbers.to_list()
 
 
@@ -89,7 +88,7 @@ def test_the_history_names_the_saddle(crossing):
 def test_pivots_keep_to_the_ring():
     a, b, up = places((-1.0, 0.0), (1.0, 0.0), (0.0, 0.3))
     chain = mc.PolygonalChain([a, up, b])
-    fit = fit_autoneb(chain, plane_model(ring), [nothing()], num_steps=140, learning_rate=0.1, patience=20)
+    fit = fit_autoneb(chain, plane_model(ring), [nothing()], num_steps=70, learning_rate=0.1, patience=20)
     pivots = torch.stack([place_of(point) for point in fit.curve.points])
     assert len(pivots) > 4
     assert float((pivots.norm(dim=1) - 1).abs().max()) < 0.02
@@ -111,7 +110,8 @@ def test_a_pivot_on_a_saddle_of_a_symmetric_landscape_stays():
 def language_neb(ends_and_model, words, space="weights", store=None, **settings):
     ends, model = ends_and_model("llama")
     chain = mc.PolygonalChain.between(*ends, num_bends=2, space=space)
-    options = {"num_steps": 8, "num_cycles": 4, "segment_points": 1, "learning_rate": 0.02, "insert_above": 0.01}
+    options = {"num_steps": 8, "num_cycles": 4, "segment_points": 1, "learning_rate": 0.02}
+    options |= {"insert_above": 0.01, "max_pivots": 4}
     return fit_autoneb(chain, model, [words("llama")], store=store, **(options | settings))
 
 
@@ -123,9 +123,9 @@ def bits(fit):
 @pytest.mark.parametrize("space", ["weights", "factors", "aligned-factors"])
 def test_a_chain_of_adapters_sinks_in_every_space(space, ends_and_model, words):
     ends, _ = ends_and_model("llama")
-    fit = language_neb(ends_and_model, words, space, num_steps=40, learning_rate=0.05)
-    measured = fit.history.dropna(subset=["worst_loss"]).set_index("step")["worst_loss"]
-    assert measured[fit.best_step] < 0.8 * measured[0]
+    fit = language_neb(ends_and_model, words, space, num_steps=24, learning_rate=0.05, max_pivots=3)
+    losses = fit.history["loss"].dropna()  # of the pivots; the worst may lie at an end, which does not move
+    assert losses.iloc[-3:].mean() < 0.85 * losses.iloc[:3].mean()
     ranks = {update.rank for point in fit.curve.points[1:-1] for update in point.updates.values()}
     assert ranks == ({8} if space == "weights" else {4})
     assert fit.curve.start is ends[0]

@@ -1,5 +1,7 @@
 """The geometry of an elastic band, against values worked by hand and slow references."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -45,8 +47,8 @@ def test_points_that_are_put_back_lie_on_the_chain_at_their_shares(chain, shares
     found = redistributed(chain, shares)
     assert torch.equal(found[0], chain[0])
     assert torch.equal(found[-1], chain[-1])
-    dense = torch.cat([torch.lerp(a, b, torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None])
-                       for a, b in zip(chain[:-1], chain[1:], strict=True)])  # fmt: skip
+    part = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None]
+    dense = torch.cat([torch.lerp(one, other, part) for one, other in itertools.pairwise(chain)])
     travelled = torch.cat([torch.zeros(1, dtype=torch.float64), lengths(dense).cumsum(0)])
     for point, wanted in zip(found[1:-1], np.cumsum(shares)[:-1] * float(travelled[-1]), strict=True):
         gaps = (dense - point).norm(dim=1)

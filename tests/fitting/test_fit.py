@@ -82,7 +82,7 @@ def test_an_error_leaves_the_model_as_it_was(ends_and_model, words):
 def test_a_fit_lowers_the_loss_of_its_task(ends_and_model, words):
     fit = language_fit(ends_and_model, words, num_steps=60, eval_steps=20, learning_rate=0.05)
     measured = fit.history.dropna(subset=["worst_loss"]).set_index("step")["worst_loss"]
-    assert measured[fit.best_step] < 0.7 * measured[0]
+    assert measured[fit.best_step] < 0.8 * measured[0]
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others():

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import make_base
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import AdapterError
@@ -255,3 +256,11 @@ def test_a_config_that_is_missing(folder):
 def test_a_config_without_weights(folder):
     (folder / "model.safetensors").unlink()
     fails(folder, "cannot read .*adapter_config.json", "remedy: this looks like a full model without weights")
+
+
+def test_experts_that_transformers_stacks_are_refused(tmp_path):
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = MixtralConfig(vocab_size=26, num_key_value_heads=2, num_local_experts=2, **sizes)
+    MixtralForCausalLM(config).save_pretrained(tmp_path)
+    told = r"got: model.layers.0.block_sparse_moe.experts.0.w1.weight, .*a model of experts that transformers stacks"
+    fails(tmp_path, "holds tensors that would not be used", told)

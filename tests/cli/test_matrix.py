@@ -1,0 +1,89 @@
+"""The command that measures all pairs of checkpoints."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modeconn.cli.main import main
+from modeconn.runs import read_csv, read_record
+
+
+@pytest.fixture
+def points(adapters: Callable[..., Path]) -> list[str]:
+    return [str(adapters("llama", seed)) for seed in (1, 2, 3)]
+
+
+@pytest.fixture
+def matrix(points: list[str], task_folders: list[str]) -> list[str]:
+    """The arguments of a coarse matrix, its output folder left out."""
+    return ["matrix", "--points", *points, "--tasks", *task_folders, "--num-points", "3", "--quiet"]
+
+
+def test_a_matrix_leaves_a_complete_run_folder(
+    matrix: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([*matrix, "--output-dir", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "minimum spanning tree of saddles" in printed
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    figures = {f"figures/{name}.{ending}" for name in ("barriers", "tree") for ending in ("pdf", "svg", "png", "csv")}
+    assert files == {"run.json", "pairs.csv", "profile.csv", "tree.csv"} | figures
+    pairs = read_csv(out / "pairs.csv")
+    assert list(zip(pairs["start"], pairs["end"], strict=True))[::2] == [
+        ("llama-1", "llama-2"),
+        ("llama-1", "llama-3"),
+        ("llama-2", "llama-3"),
+    ]
+    assert len(read_csv(out / "profile.csv")) == 3 * 3 * 2
+    assert len(read_csv(out / "tree.csv")) == 2 * 2
+    record = read_record(out)
+    assert record is not None
+    assert {"base model", "task second", "adapter llama-2"} <= record.hashes.keys()
+    assert main([*matrix, "--output-dir", str(out)]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_consecutive_pairs_only(matrix: list[str], tmp_path: Path) -> None:
+    assert main([*matrix, "--pairs", "consecutive", "--output-dir", str(tmp_path / "out")]) == 0
+    assert len(read_csv(tmp_path / "out" / "pairs.csv")) == 2 * 2
+
+
+def test_an_interrupted_matrix_goes_on(matrix: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import modeconn as mc
+
+    evaluate, calls = mc.AdapterModel.evaluate, []
+
+    def interrupted(self: mc.AdapterModel, *args: object) -> object:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return evaluate(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mc.AdapterModel, "evaluate", interrupted)
+    assert main([*matrix, "--output-dir", str(tmp_path / "halted")]) == 130
+    assert main([*matrix, "--output-dir", str(tmp_path / "halted")]) == 0
+    assert len(calls) == 1 + 3 + 3  # three checkpoints and three middles, each once, and the one interrupted
+    assert main([*matrix, "--output-dir", str(tmp_path / "straight")]) == 0
+    for name in ("pairs.csv", "tree.csv", "figures/barriers.svg", "figures/tree.svg"):
+        assert (tmp_path / "halted" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+
+
+def test_a_dry_run_counts_every_checkpoint_once(
+    matrix: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*matrix, "--output-dir", str(tmp_path / "out"), "--dry-run"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("points")]
+    assert line.split() == ["points", "6"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_same_checkpoint_makes_no_pair(
+    matrix: list[str], points: list[str], number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*matrix, "--points", *[points[0]] * number, "--output-dir", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert f"got: {number} given, 1 different" in told
+    assert all(part in told for part in ("there are no pairs to join", "expected: ", "remedy: "))
