@@ -1,5 +1,6 @@
 from .adapters.adapter import Adapter as Adapter
 from .adapters.adapter import combine as combine
+from .adapters.full import FullModel as FullModel
 from .adapters.gauge import Alignment as Alignment
 from .adapters.gauge import align as align
 from .adapters.gauge import regauge as regauge
@@ -8,6 +9,7 @@ from .adapters.methods.loretta_adp import LorettaAdpConfig as LorettaAdpConfig
 from .adapters.methods.loretta_rep import LorettaRepConfig as LorettaRepConfig
 from .adapters.methods.registration import register_methods as register_methods
 from .adapters.methods.wegeft import WeGeFTConfig as WeGeFTConfig
+from .adapters.truncating import truncated as truncated
 from .continual.settings import TrainSettings as TrainSettings
 from .continual.trainer import TrainRun as TrainRun
 from .continual.trainer import train as train
@@ -28,6 +30,7 @@ from .fitting.fit import fit_curve as fit_curve
 from .fitting.result import CurveFit as CurveFit
 from .fitting.settings import FitSettings as FitSettings
 from .models.adapter_model import AdapterModel as AdapterModel
+from .models.exporting import export_merged as export_merged
 from .models.module_model import ModuleModel as ModuleModel
 from .models.module_model import TensorTask as TensorTask
 from .models.module_model import module_point as module_point

@@ -162,14 +162,15 @@ def _write(folder: "RunFolder", fit: "CurveFit") -> None:
 
 def _show(settings: Settings) -> None:
     """Print what the fit reached, and how to measure it."""
+    import pandas as pd
+
     from modeconn.cli.tables import print_table
     from modeconn.runs import read_csv
 
     history = read_csv(settings.output_dir / "history.csv")
     measured = history.dropna(subset=["worst_loss"])
-    table = measured[["step", "worst_loss", "worst_t"]].rename(
-        columns={"worst_loss": "worst validation loss", "worst_t": "at t"}
-    )
+    names = {"step": "step", "worst_loss": "worst validation loss", "worst_t": "at t"}
+    table = pd.DataFrame({shown: measured[name] for name, shown in names.items()})
     print_table(table, title=f"worst mean loss inside the curve, {settings.eval_split} split, nats (step 0: the line)")
     print(f"\nwritten: {settings.output_dir}")
     tasks = " ".join(settings.tasks)

@@ -1,19 +1,18 @@
 """Barriers with their intervals and tests as a table, from a profile's means and per-example records."""
 
 from collections.abc import Mapping
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 import pandas as pd
 
-from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import Baseline, barrier
 from modeconn.evaluation.barrier_interval import FEW_EFFECTIVE, barrier_interval
 from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.intervals import MIN_EXAMPLES
 from modeconn.evaluation.multiplicity import holm
+from modeconn.evaluation.paired import Metric, check_metric, paired_records
 
-Metric = Literal["loss", "score"]
 BARRIER_COLUMNS = (
     "path", "space", "task", "metric", "baseline", "barrier", "low", "high", "t_at_max", "num_points",
     "num_examples", "estimate_corrected", "p_value", "p_holm", "num_effective",
@@ -57,7 +56,7 @@ def barrier_table(
         curve = (curves or {}).get((path, task)) if metric == "loss" else None
         t, height = group["t"].to_numpy(), (group["loss"] if metric == "loss" else 1 - group["score"]).to_numpy()
         own = records.get((path, task))
-        sums, tokens = _paired(own, metric) if own is not None else (np.empty((0, len(t))), np.empty(0))
+        sums, tokens = paired_records(own, metric) if own is not None else (np.empty((0, len(t))), np.empty(0))
         for baseline in get_args(Baseline):
             at_positions = barrier(t, height, baseline=baseline)
             found = curve.barrier(baseline) if curve else at_positions
@@ -68,18 +67,6 @@ def barrier_table(
     names = ["path", "space", "task", "metric", "baseline", "barrier", "t_at_max", "num_points", "num_examples"]
     table = pd.DataFrame(rows, columns=[*names, "low", "high", "estimate_corrected", "p_value", "num_effective"])
     return with_holm(table)
-
-
-def check_metric(metric: str) -> None:
-    """Raise unless the metric is known.
-
-    Raises:
-        EvaluationError: If it is not.
-    """
-    if metric not in get_args(Metric):
-        raise EvaluationError(
-            f"unknown metric {metric!r}", expected="loss or score", got=repr(metric), remedy='use metric="loss"'
-        )
 
 
 def with_holm(table: pd.DataFrame) -> pd.DataFrame:
@@ -116,15 +103,6 @@ def remarks(table: pd.DataFrame) -> list[str]:
                 " so that its interval may be too short"
             )
     return found
-
-
-def _paired(records: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
-    """Sums `[N, T]` and tokens `[N]` of one path and task, the positions increasing."""
-    value = "loss_sum" if metric == "loss" else "score"
-    sums = records.pivot(index="example", columns="t", values=value).to_numpy(dtype=float)
-    if metric == "score":
-        return 1 - sums, np.ones(len(sums))
-    return sums, records.groupby("example")["num_tokens"].first().to_numpy(dtype=float)
 
 
 def _between(t: np.ndarray, sums: np.ndarray, curve: Interpolant | None, top: float) -> tuple[np.ndarray, np.ndarray]:

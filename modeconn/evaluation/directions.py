@@ -27,7 +27,8 @@ def random_step(
 
     - "update": `theta = dW`, the change that the adapter makes. The direction is of the update's own rank, `s_i u_i V`
       with Gaussian u and V, so that nothing dense is kept, and its length does not depend on the gauge of the
-      factors. Step 1 is as long as the fine-tuning itself. Saved modules do not move.
+      factors; dense where the update has no factors (DoRA, full fine-tunes). Step 1 is as long as the fine-tuning
+      itself. Saved modules do not move.
     - "weights": `theta = W_0 + dW`, the published form, for modules trained as a whole (`module_point`) and for
       comparison with it. For an adapter the direction still is of its rank and in its target modules; saved modules
       move too.

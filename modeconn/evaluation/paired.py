@@ -1,12 +1,16 @@
 """Per-example losses paired over the positions of a path: what they must be, and what they have above a baseline."""
 
+from typing import Literal, get_args
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import Baseline, check_baseline
 from modeconn.evaluation.intervals import MIN_EXAMPLES
 
+Metric = Literal["loss", "score"]
 _ROUNDING = 1e-12  # of the largest loss: what is left of a loss after its baseline is taken off may be rounding only
 
 
@@ -94,3 +98,29 @@ def check_confidence(confidence: float, num_resamples: int) -> None:
             got=f"confidence={confidence:g} with num_resamples={num_resamples}",
             remedy="use confidence=0.95 with num_resamples=2000",
         )
+
+
+def check_metric(metric: str) -> None:
+    """Raise unless the metric is known.
+
+    Raises:
+        EvaluationError: If it is not.
+    """
+    if metric not in get_args(Metric):
+        raise EvaluationError(
+            f"unknown metric {metric!r}", expected="loss or score", got=repr(metric), remedy='use metric="loss"'
+        )
+
+
+def paired_records(records: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+    """Losses, or errors `1 - score`, as sums `[N, T]` with tokens `[N]`; positions and examples increasing.
+
+    Args:
+        records: Per-example records of one path and task.
+        metric: "loss" or "score".
+    """
+    value = "loss_sum" if metric == "loss" else "score"
+    sums = records.pivot(index="example", columns="t", values=value).to_numpy(dtype=float)
+    if metric == "score":
+        return 1 - sums, np.ones(len(sums))
+    return sums, records.groupby("example")["num_tokens"].first().to_numpy(dtype=float)

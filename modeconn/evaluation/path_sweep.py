@@ -132,9 +132,9 @@ class PathSweep:
 
     def _mean_loss(self, t: float, task: str) -> float:
         """The summed losses divided once by the scored tokens."""
-        own = self._records[t]
-        own = own[own["task"] == task]
-        return float(own["loss_sum"].to_numpy().sum() / own["num_tokens"].to_numpy().sum())
+        records = self._records[t]
+        own = (records["task"] == task).to_numpy()
+        return float(records["loss_sum"].to_numpy()[own].sum() / records["num_tokens"].to_numpy()[own].sum())
 
     def _report(self, total: int) -> None:
         """Tell how many of the positions that are known to be needed are done."""

@@ -8,11 +8,13 @@ from typing import Any, cast
 import pandas as pd
 
 from modeconn.errors import EvaluationError, listed
+from modeconn.evaluation.band_table import band_table
+from modeconn.evaluation.bands import Above
 from modeconn.evaluation.barrier_table import BARRIER_COLUMNS as BARRIER_COLUMNS
-from modeconn.evaluation.barrier_table import Metric as Metric
 from modeconn.evaluation.barrier_table import barrier_table
 from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.intervals import proportion_interval, ratio_interval
+from modeconn.evaluation.paired import Metric as Metric
 
 PROFILE_COLUMNS = (
     "path", "space", "task", "split", "t", "loss", "loss_low", "loss_high", "score", "score_low", "score_high",
@@ -149,6 +151,31 @@ class Profile:
         """
         return barrier_table(
             self.frame, self.examples, metric=metric, curves=self.curves, confidence=confidence,
+            num_resamples=num_resamples, seed=seed,
+        )  # fmt: skip
+
+    def bands(
+        self, metric: Metric = "loss", *, above: Above = "nothing", confidence: float = 0.95,
+        num_resamples: int = 2000, seed: int = 0,
+    ) -> pd.DataFrame:  # fmt: skip
+        """Bands that hold a whole profile at once, where `loss_low` and `loss_high` hold one position only.
+
+        Args:
+            metric: "loss", or "score" for the error `1 - score`.
+            above: "nothing", or what is subtracted: "chord" or "mean".
+            confidence: That a band holds its profile at all positions.
+            num_resamples: Resamples of the examples.
+            seed: Of the resampling.
+
+        Returns:
+            path, space, task, metric, above, t, value, low, high, critical (standard errors to either side); without
+            the paths and tasks that have fewer than 8 examples.
+
+        Raises:
+            EvaluationError: If the metric or the baseline is unknown, or a setting is out of range.
+        """
+        return band_table(
+            self.frame, self.examples, metric=metric, above=above, confidence=confidence,
             num_resamples=num_resamples, seed=seed,
         )  # fmt: skip
 

@@ -55,6 +55,10 @@ class Target:
         """The error that noise alone may cause, in nats, `[T, M] -> [M]`."""
         return _SAFETY * _MAGNIFIED * self.noise * (1 + np.abs(losses).max(axis=0))
 
+    def allowed(self, losses: np.ndarray) -> np.ndarray:
+        """The larger of both, in nats, `[T, M] -> [M]`."""
+        return np.maximum(self.tolerance(losses), self.noise_floor(losses))
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -160,7 +164,7 @@ def resolve(measure: Measure, target: Target, *, joints: Sequence[float] = ()) -
     while unsettled:
         losses.at([t for number in unsettled for t in pieces[number].nodes()])
         errors |= {number: _error(pieces[number], losses, target) for number in unsettled}
-        allowed = np.maximum(target.tolerance(losses.all), target.noise_floor(losses.all))
+        allowed = target.allowed(losses.all)
         unsettled = [n for n in unsettled if (errors[n] > allowed).any() and pieces[n].degree < MAX_DEGREE]
         for number in unsettled:
             pieces[number] = replace(pieces[number], degree=2 * pieces[number].degree)
@@ -178,7 +182,7 @@ def _error(piece: _Piece, losses: _Losses, target: Target) -> np.ndarray:
     values = losses.at(piece.nodes())  # [n + 1, M]
     whole, half = (_polynomials(piece, kept) for kept in (values, values[::2]))
     new = np.array(piece.nodes(2)[1::2])  # [n]
-    scale = np.maximum(target.tolerance(losses.all), np.finfo(float).tiny)
+    scale = np.maximum(target.allowed(losses.all), np.finfo(float).tiny)  # [M]
     doubt = (np.abs(whole(new) - half(new)) / scale).max(axis=1)  # [n]
     probes = new[_probed(doubt)]
     missed = np.abs(whole(probes) - losses.at(probes.tolist())).max(axis=0)

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import Baseline, check_baseline
 from modeconn.evaluation.barrier_interval import FEW_EFFECTIVE
-from modeconn.evaluation.barrier_table import Metric, barrier_table, check_metric, with_holm
+from modeconn.evaluation.barrier_table import barrier_table, with_holm
 from modeconn.evaluation.evaluate import PointStore, Progress, check_tasks, evaluate_path
 from modeconn.evaluation.growing_sample import GrowingSample, of_task
-from modeconn.evaluation.paired import check_confidence
+from modeconn.evaluation.paired import Metric, check_confidence, check_metric
 from modeconn.evaluation.profile import Profile
 from modeconn.evaluation.stopping import confidence_of_a_look, look_sizes
 from modeconn.models.point_model import PointModel

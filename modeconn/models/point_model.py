@@ -95,6 +95,10 @@ class PointModel(Protocol):
         """Whether the model stores a parameter as `[in, out]`."""
         ...
 
+    def has(self, parameter: str) -> bool:
+        """Whether the base has a parameter of this name."""
+        ...
+
     def encode(self, task: Any, split: str, settings: Any = None) -> Any:  # noqa: ANN401  (what `evaluate` takes)
         """A split of a task, read once."""
         ...

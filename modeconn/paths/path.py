@@ -153,7 +153,7 @@ class Path(ABC):
         return self.matrix.double() @ self.matrix.double().T
 
     def point(self, row: torch.Tensor, name: str) -> Adapter:
-        """The combination of the control points with coefficients `[K]`, whatever they sum to, in the path's coordinates.
+        """A combination of the control points, whatever its coefficients sum to, in the path's coordinates.
 
         A control point is returned as it is.
 

@@ -45,11 +45,6 @@ def test_a_matrix_leaves_a_complete_run_folder(
     assert capsys.readouterr().out == printed
 
 
-def test_consecutive_pairs_only(matrix: list[str], tmp_path: Path) -> None:
-    assert main([*matrix, "--pairs", "consecutive", "--output-dir", str(tmp_path / "out")]) == 0
-    assert len(read_csv(tmp_path / "out" / "pairs.csv")) == 2 * 2
-
-
 def test_an_interrupted_matrix_goes_on(matrix: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import modeconn as mc
 
@@ -70,12 +65,13 @@ def test_an_interrupted_matrix_goes_on(matrix: list[str], tmp_path: Path, monkey
         assert (tmp_path / "halted" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
 
+@pytest.mark.parametrize(("pairs", "num_points"), [("all", 3 + 3), ("consecutive", 3 + 2)])
 def test_a_dry_run_counts_every_checkpoint_once(
-    matrix: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    matrix: list[str], pairs: str, num_points: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*matrix, "--output-dir", str(tmp_path / "out"), "--dry-run"]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("points")]
-    assert line.split() == ["points", "6"]
+    assert main([*matrix, "--pairs", pairs, "--output-dir", str(tmp_path / "out"), "--dry-run"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("points ")]
+    assert line.split() == ["points", str(num_points)]
     assert not (tmp_path / "out").exists()
 
 

@@ -52,7 +52,7 @@ def test_it_holds_a_barrier_and_is_not_endless(height: float) -> None:
 
 def test_half_of_the_corrected_estimates_are_too_high_where_all_heights_are() -> None:
     found = [interval(seed, rough=True) for seed in range(200)]
-    assert np.mean([one.height > 0 for one in found]) > 0.95
+    assert np.mean([one.height > 0 for one in found]) > 0.9
     assert 0.4 <= np.mean([one.corrected > 0 for one in found]) <= 0.6
 
 
@@ -88,7 +88,7 @@ def test_the_unit_of_the_loss_scales_all_but_the_test() -> None:
 
 
 def test_ends_that_differ_are_a_barrier_against_the_mean() -> None:
-    sums, tokens = losses(num_examples=400)  # falls by 1 nat all the way
+    sums, tokens = losses(num_examples=400, rough=True)  # falls by 1 nat all the way
     found = barrier_interval(GRID, sums, tokens, baseline="mean")
     mean = sums.sum(axis=0) / tokens.sum()
     assert found.height == pytest.approx((mean[0] - mean[-1]) / 2)

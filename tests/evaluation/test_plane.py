@@ -126,6 +126,14 @@ def test_adapters_at_the_corners_are_what_a_profile_says(ends, adapters, model_o
     assert set(found.checks["points_agree_with_peft_within"]) == {*(end.name for end in ends), third.name}
 
 
+def test_updates_that_need_the_base_span_a_plane(adapters, tasks):
+    points = [mc.Adapter.from_pretrained(adapters("llama", seed, use_dora=True)) for seed in (1, 2, 3)]
+    model = mc.AdapterModel.from_pretrained(adapters=points)
+    found = evaluate_plane(Plane.through(points, base=model), model, tasks[:1], num_points=2, margin=0)
+    alone = mc.evaluate_path(mc.LinearPath(*points[:2]), model, tasks[:1], num_points=2).frame
+    assert found.points["x"].iloc[1] == pytest.approx(alone["distance"].iloc[1], rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def model_of_ends(ends):
     return mc.AdapterModel.from_pretrained(adapters=ends)

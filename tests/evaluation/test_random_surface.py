@@ -62,6 +62,16 @@ def test_an_adapter_moves_by_the_rows_of_its_update_and_keeps_its_rank(family, a
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_an_update_that_needs_the_base_moves_by_its_rows_there(family, adapters):
+    point = mc.Adapter.from_pretrained(adapters(family, 1, use_dora=True))
+    model = mc.AdapterModel.from_pretrained(adapters=[point])
+    bound = point.on(model)
+    for name, change in directions(bound, step(point, model, "update").on(model)).items():
+        expected = filter_lengths(bound.updates[name].dense())
+        torch.testing.assert_close(filter_lengths(change), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_weights_as_filters_are_those_of_the_changed_model(family, adapters):
     point = mc.Adapter.from_pretrained(adapters(family, 1))
     model = mc.AdapterModel.from_pretrained(adapters=[point])
