@@ -25,7 +25,14 @@ from .evaluation.barrier import Barrier as Barrier
 from .evaluation.barrier import barrier as barrier
 from .evaluation.evaluate import evaluate_path as evaluate_path
 from .evaluation.gauge import gauge_barrier as gauge_barrier
+from .evaluation.matrix import BarrierMatrix as BarrierMatrix
+from .evaluation.pairs import barrier_matrix as barrier_matrix
+from .evaluation.plane import evaluate_plane as evaluate_plane
 from .evaluation.profile import Profile as Profile
+from .evaluation.random_surface import evaluate_surface as evaluate_surface
+from .evaluation.saddles import SaddleTree as SaddleTree
+from .evaluation.saddles import saddle_tree as saddle_tree
+from .evaluation.surface import Surface as Surface
 from .fitting.fit import fit_curve as fit_curve
 from .fitting.result import CurveFit as CurveFit
 from .fitting.settings import FitSettings as FitSettings

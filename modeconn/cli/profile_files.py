@@ -18,7 +18,7 @@ def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str,
         profile: What was measured.
         mean_of: Path -> the tasks whose mean the figures show; all tasks by default.
     """
-    from modeconn.plotting import plot_profiles, save_figure
+    from modeconn.plotting import plot_paths_compared, plot_profiles, save_figure
 
     run.record(checks=dict(profile.checks))
     run.write_csv(profile.frame, "profile.csv")
@@ -28,6 +28,9 @@ def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str,
         folder.mkdir()
         figure = plot_profiles(profile.frame, metric=("loss", "score"), mean_of=mean_of)
         save_figure(figure, folder / "profile", table=profile.frame)
+        if profile.frame["path"].nunique() > 1 and mean_of is None:
+            compared = plot_paths_compared(profile.frame)
+            save_figure(compared, folder / "paths-compared", table=profile.frame)
 
 
 def both_barriers(profile: "Profile") -> pd.DataFrame:

@@ -1,5 +1,6 @@
 from .barrier_matrix import plot_barrier_matrix as plot_barrier_matrix
 from .fit_history import plot_fit_history as plot_fit_history
+from .paths_compared import plot_paths_compared as plot_paths_compared
 from .plane import plot_plane as plot_plane
 from .profile import plot_profile as plot_profile
 from .profiles import plot_profiles as plot_profiles

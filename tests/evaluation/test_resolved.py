@@ -90,6 +90,15 @@ def test_a_path_is_evaluated_as_often_as_needed_and_nowhere_twice():
         assert away < own.tolerance == pytest.approx(0.0025 * np.ptp(exact(task, DENSE)), rel=0.02)
 
 
+def test_between_equal_ends_nothing_is_left_but_rounding():
+    ends = [module_point(Position(0.4), name=name) for name in ("one", "same")]
+    profile = mc.evaluate_path(mc.LinearPath(*ends), CountingModel(steep), TOYS, tolerance=0.0025)
+    assert profile.resolution["resolved"].all()
+    assert (profile.resolution["num_evaluations"] == 13).all()
+    assert (profile.resolution["tolerance"] < profile.resolution["noise_floor"]).all()
+    assert (profile.resolution["noise_floor"] < 1e-5).all()
+
+
 def test_the_curve_goes_through_the_table():
     profile = mc.evaluate_path(LINE, CountingModel(steep), TOYS, tolerance=0.0025)
     for task in TOYS:
