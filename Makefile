@@ -19,7 +19,7 @@ lint: $(STAMP)  ## ruff (style, imports, docstrings) and pyright (types)
 	$(BIN)/pyright
 
 bench: $(STAMP)  ## every benchmark in analysis/benchmarks
-	for file in analysis/benchmarks/*.py; do $(BIN)/python $$file --data $(DATA) || exit 1; done
+	for file in analysis/benchmarks/*.py; do MODECONN_DATA=$(DATA) $(BIN)/python $$file || exit 1; done
 
 figures: $(STAMP)  ## every image of the gallery from its committed table
 	for file in figures/*.py; do $(BIN)/python $$file || exit 1; done

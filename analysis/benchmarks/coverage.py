@@ -38,17 +38,18 @@ class Tally:
 
     too_high: int = 0  # the whole interval lies above the true barrier
     too_low: int = 0
-    percentile: int = 0
+    percentile: int | None = None  # not measured everywhere
     rejected: int = 0
     warned: int = 0
     count: int = 0
 
-    def add(self, found: BarrierInterval, percentile: tuple[float, float], true: float) -> None:
+    def add(self, found: BarrierInterval, true: float, percentile: tuple[float, float] | None = None) -> None:
         """Count one replication."""
         self.count += 1
         self.too_high += found.low > true + ROUNDING
         self.too_low += found.high < true - ROUNDING
-        self.percentile += percentile[0] - ROUNDING <= true <= percentile[1] + ROUNDING
+        if percentile:
+            self.percentile = (self.percentile or 0) + (percentile[0] - ROUNDING <= true <= percentile[1] + ROUNDING)
         self.rejected += found.p_value < 0.05
         self.warned += found.doubtful
 
@@ -56,10 +57,11 @@ class Tally:
         """Coverage, its misses, the percentile bootstrap's coverage, rejections of "no barrier", warnings."""
         share = lambda number: number / self.count  # noqa: E731
         covered = 1 - share(self.too_high + self.too_low)
+        usual = "-" if self.percentile is None else f"{share(self.percentile):.3f}"
         mark = " " if 0.93 <= covered <= 0.98 else "-" if covered < 0.93 else "+"
         return (
             f"{covered:8.3f}{mark}{share(self.too_high):8.3f}{share(self.too_low):8.3f}"
-            f"{share(self.percentile):12.3f}{share(self.rejected):10.3f}{share(self.warned):8.2f}"
+            f"{usual:>12s}{share(self.rejected):10.3f}{share(self.warned):8.2f}"
         )
 
 
@@ -108,9 +110,8 @@ def losses_cell(
         usual = percentile_intervals(rng, sums, tokens, HEIGHTS, num_resamples)
         for (height, tally), percentile in zip(tallies.items(), usual, strict=True):
             raised = replace(sample, value=sample.value + height * BUMP)
-            tally.add(
-                interval_of_maximum(T, raised, confidence=0.95, num_examples=count, seed=seed), percentile, height
-            )
+            found = interval_of_maximum(T, raised, confidence=0.95, num_examples=count, seed=seed)
+            tally.add(found, height, percentile)
     yield from tallies.items()
 
 
@@ -124,7 +125,7 @@ def scores_cell(kind: str, count: int, replications: int, num_resamples: int) ->
             errors = (chance < 0.2 - 0.1 * T + rise * BUMP).astype(float)
             found = barrier_interval(T, errors, np.ones(count), num_resamples=num_resamples, seed=seed)
             (percentile,) = percentile_intervals(rng, errors, np.ones(count), (0.0,), num_resamples)
-            tally.add(found, percentile, rise)
+            tally.add(found, rise, percentile)
         yield rise, tally
 
 
@@ -143,7 +144,7 @@ def to_precision(kind: str, tail: str, height: float, replications: int, num_res
             if found.half_width <= 0.1 and not found.doubtful:
                 break
         used.append(found.num_examples)
-        tally.add(found, (np.nan, np.nan), height)
+        tally.add(found, height)
     return tally, float(np.median(used))
 
 
@@ -157,14 +158,13 @@ def over_runs(kind: str, num_runs: int, height: float, replications: int, num_re
         shifts = 0.15 * noise(rng, num_runs, "normal", "smooth")[:, None]
         sums = 2 - T + height * BUMP + common + own + shifts
         found = barrier_interval_over_runs(T, sums, np.ones(200), num_resamples=num_resamples, seed=seed)
-        tally.add(found, (np.nan, np.nan), height)
+        tally.add(found, height)
     return tally
 
 
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="not read: every benchmark is called alike")
     parser.add_argument("--replications", type=int, default=500)
     parser.add_argument("--num-resamples", type=int, default=500)
     arguments = parser.parse_args()

@@ -10,6 +10,7 @@ FOLDER holds `tasks/NAME/{train,test}.json`; without it only the embedded model 
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -111,7 +112,7 @@ def random_model(shape: dict[str, int], folder: Path) -> Path:
 def main() -> None:
     """Measure every model on the embedded tasks, and on agnews where the data are at hand."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", type=Path, default=os.environ.get("MODECONN_DATA") or None)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -28,7 +28,7 @@ def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str,
         folder.mkdir()
         figure = plot_profiles(profile.frame, metric=("loss", "score"), mean_of=mean_of)
         save_figure(figure, folder / "profile", table=profile.frame)
-        if profile.frame["path"].nunique() > 1 and mean_of is None:
+        if len(set(profile.frame["path"])) > 1 and mean_of is None:
             compared = plot_paths_compared(profile.frame)
             save_figure(compared, folder / "paths-compared", table=profile.frame)
 
@@ -39,21 +39,33 @@ def both_barriers(profile: "Profile") -> pd.DataFrame:
 
 
 def barrier_summary(barriers: pd.DataFrame) -> pd.DataFrame:
-    """The barrier table as it is printed: one row for each path and task, the chord and the mean side by side."""
-    loss = barriers[barriers["metric"] == "loss"]
-    wide = loss.pivot_table(
-        index=["path", "space", "task"], columns="baseline", values=["barrier", "t_at_max"], sort=False
-    )
-    error = barriers[(barriers["metric"] == "score") & (barriers["baseline"] == "chord")]
+    """The barrier table as it is printed: one row for each path and task.
+
+    Interval and p-value ("no barrier", adjusted for all paths and tasks) are those of the loss over the chord.
+    """
+    keys = ["path", "space", "task"]
+    chord, mean = (_of(barriers, "loss", baseline).set_index(keys) for baseline in ("chord", "mean"))
     table = pd.DataFrame(
         {
-            "loss barrier (chord)": wide["barrier", "chord"],
-            "at t": wide["t_at_max", "chord"],
-            "loss barrier (mean)": wide["barrier", "mean"],
-            "error barrier (chord)": error.set_index(["path", "space", "task"])["barrier"],
+            "loss barrier (chord)": chord["barrier"],
+            "at t": chord["t_at_max"],
+            "95 % interval": [_interval(low, high) for low, high in zip(chord["low"], chord["high"], strict=True)],
+            "p (Holm)": chord["p_holm"],
+            "loss barrier (mean)": mean["barrier"],
+            "error barrier (chord)": _of(barriers, "score", "chord").set_index(keys)["barrier"],
         }
     )
     return table.reset_index()
+
+
+def _of(barriers: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
+    """The rows of one metric and baseline."""
+    return barriers.loc[(barriers["metric"] == metric) & (barriers["baseline"] == baseline)]
+
+
+def _interval(low: float, high: float) -> str:
+    """An interval in words; nothing where there is none."""
+    return "" if pd.isna(low) or pd.isna(high) else f"{low:.3g} to {high:.3g}"
 
 
 def ends_and_best(frame: pd.DataFrame, *, mean_of: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:

@@ -32,14 +32,16 @@ def print_profile(folder: "RunFolder", *, notes: Sequence[str] = ()) -> None:
     """
     from modeconn.cli.profile_files import barrier_summary, ends_and_best
     from modeconn.cli.tables import print_table
+    from modeconn.evaluation.barrier_table import remarks
     from modeconn.runs import read_csv
 
     frame = read_csv(folder.folder / "profile.csv")
     first = frame.iloc[0]
     print_table(ends_and_best(frame), title=f"{first['split']} split, space={first['space']}, loss in nats")
     print()
-    print_table(barrier_summary(read_csv(folder.folder / "barriers.csv")))
-    _print_notes([*notes, *_on_cut_prompts(folder)])
+    barriers = read_csv(folder.folder / "barriers.csv")
+    print_table(barrier_summary(barriers))
+    _print_notes([*notes, *_on_cut_prompts(folder), *remarks(barriers)])
     print(f"\nwritten: {folder.folder}")
 
 

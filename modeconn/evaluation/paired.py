@@ -91,7 +91,7 @@ def check_confidence(confidence: float, num_resamples: int) -> None:
     Raises:
         EvaluationError: If the confidence is not between 0.5 and 1, or the tail of the resamples has less than one.
     """
-    if not 0.5 <= confidence < 1 or num_resamples * (1 - confidence) < 5:
+    if not 0.5 <= confidence < 1 or num_resamples * (1 - confidence) < 5 - 1e-6:
         raise EvaluationError(
             "no interval of this confidence",
             expected="a confidence from 0.5 to below 1, and at least 5 resamples outside of it",

@@ -53,6 +53,13 @@ def fit_curve(
         ModelError: If a point does not fit the model.
         TaskError: If a task lacks the training or the validation split.
         EvaluationError: If the tasks' names are not unique, or a loss before the first step is not finite.
+
+    Example:
+        Of two adapters `a` and `b` of a model, and tasks with the splits train and eval::
+
+            fit = fit_curve(BezierCurve.between(a, b), model, tasks, num_steps=500, seed=0)
+            evaluate_path(fit.curve, model, tasks).barriers()  # on the test split
+            save_path(fit.curve, "curve")
     """
     settings = replace(settings or FitSettings(), **overrides)
     check_curve(curve, model)

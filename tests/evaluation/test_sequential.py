@@ -9,6 +9,7 @@ from simulated_losses import BUMP, GRID
 import modeconn as mc
 from modeconn.evaluation.barrier_interval import barrier_interval
 from modeconn.evaluation.growing_sample import with_examples
+from modeconn.evaluation.paired import check_confidence
 from modeconn.evaluation.sequential import evaluate_to_precision
 from modeconn.evaluation.stopping import confidence_of_a_look, look_sizes
 
@@ -24,6 +25,8 @@ def test_looks_double_up_to_all_there_are() -> None:
 def test_the_chance_of_a_miss_is_shared_among_the_looks() -> None:
     assert confidence_of_a_look(0.95, 1) == pytest.approx(0.95)
     assert sum(1 - confidence_of_a_look(0.95, 7) for _ in range(7)) == pytest.approx(0.05)
+    for looks in range(1, 20):  # what is enough for one look is enough for K times as many resamples in K looks
+        check_confidence(confidence_of_a_look(0.95, looks), 100 * looks)
 
 
 def test_stopping_when_it_looks_best_does_not_break_the_promise() -> None:

@@ -129,8 +129,8 @@ def test_a_chain_of_adapters_sinks_in_every_space(space, ends_and_model, words):
     assert losses.iloc[-1] < 0.95 * losses.iloc[0]
     ranks = {update.rank for point in fit.curve.points[1:-1] for update in point.updates.values()}
     assert ranks == ({8} if space == "weights" else {4})
-    assert fit.curve.start is ends[0]
-    assert fit.curve.end.fingerprint == ends[1].fingerprint or space == "aligned-factors"
+    if space != "aligned-factors":  # there the ends are in another gauge before the fit begins
+        assert (fit.curve.start, fit.curve.end) == tuple(ends)
 
 
 def test_a_chain_that_was_killed_and_resumed_is_the_one_that_went_straight(ends_and_model, words):

@@ -1,0 +1,135 @@
+"""A fit that was killed or interrupted and started again ends with the same bits as one that went straight."""
+
+import json
+
+import pytest
+import torch
+from fit_toys import Killed, Memory, half_circle, noise, noisy_ring, plane_model
+
+import modeconn as mc
+from modeconn.fitting import fit_curve
+from modeconn.fitting.state import FitState
+from modeconn.fitting.store import RunFitStore
+from modeconn.runs import RunFolder
+
+STEPS = {"num_steps": 12, "eval_steps": 4, "eval_points": 3, "learning_rate": 0.02}
+
+
+def toy_fit(**settings):
+    return fit_curve(half_circle(), plane_model(noisy_ring), [noise()], **(STEPS | settings))
+
+
+def language_fit(ends_and_model, words, store=None, progress=None, **settings):
+    ends, model = ends_and_model("llama")
+    curve = mc.BezierCurve.between(*ends, num_bends=2)
+    return fit_curve(curve, model, [words("llama")], store=store, progress=progress, **(STEPS | settings))
+
+
+def bits(fit):
+    """All numbers of a result."""
+    points = [value.numpy().tobytes() for point in fit.curve.points for value in point.tensors.values()]
+    return points, fit.history.to_numpy().tobytes(), fit.best_step
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_fit_that_was_killed_and_resumed_is_the_fit_that_went_straight(optimizer, ends_and_model, words):
+    straight = language_fit(ends_and_model, words, optimizer=optimizer)
+    store = Memory(saves=2)
+    with pytest.raises(Killed):
+        language_fit(ends_and_model, words, store, optimizer=optimizer)
+    assert store.state.step == 4
+    resumed = language_fit(ends_and_model, words, store, optimizer=optimizer)
+    assert bits(resumed) == bits(straight)
+
+
+def test_a_fit_is_resumed_from_its_run_folder(ends_and_model, words, tmp_path):
+    straight = language_fit(ends_and_model, words)
+
+    def stop(done, *_):
+        if done == 6:
+            raise Killed
+
+    def opened():
+        return RunFolder.open(tmp_path / "run", command="fit", settings={"seed": 0})
+
+    with pytest.raises(Killed), opened() as run:
+        language_fit(ends_and_model, words, RunFitStore(run), stop)
+    with opened() as run:
+        assert RunFitStore(run).load().step == 4
+        resumed = language_fit(ends_and_model, words, RunFitStore(run))
+    assert bits(resumed) == bits(straight)
+
+
+def test_a_fit_that_is_interrupted_between_two_steps_goes_on_from_there():
+    store = Memory()
+
+    def interrupt(done, *_):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        toy_fit(store=store, progress=interrupt)
+    assert store.state.step == 6
+    assert any("after step 6; started again in the same way it goes on" in note for note in caught.value.__notes__)
+    assert bits(toy_fit(store=store)) == bits(toy_fit())
+
+
+def test_a_fit_that_is_interrupted_within_a_step_goes_on_from_the_last_validation(monkeypatch):
+    store, taken = Memory(), FitState.moved
+
+    def interrupted(state, row):
+        if state.step == 6:
+            raise KeyboardInterrupt
+        taken(state, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FitState, "moved", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            toy_fit(store=store)
+    assert store.state.step == 4
+    assert bits(toy_fit(store=store)) == bits(toy_fit())
+
+
+def test_a_fit_that_is_interrupted_in_a_validation_makes_it_when_it_goes_on():
+    store, forwards = Memory(), []
+
+    def loss(outputs, targets):
+        if torch.is_inference_mode_enabled():
+            forwards.append(1)
+            if len(forwards) == 3 + 2:  # three positions before the fit, the second after step 4
+                raise KeyboardInterrupt
+        return noisy_ring(outputs, targets)
+
+    def fit(loss, **options):
+        return fit_curve(half_circle(), plane_model(loss), [noise()], **STEPS, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(loss, store=store)
+    assert store.state.step == 4
+    assert bits(fit(noisy_ring, store=store)) == bits(fit(noisy_ring))
+
+
+def test_without_a_store_an_interrupt_says_what_would_have_kept_the_fit():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        toy_fit(progress=interrupt)
+    assert any("store=" in note for note in caught.value.__notes__)
+
+
+def test_a_finished_fit_is_not_made_again():
+    store = Memory()
+    first = toy_fit(store=store)
+    steps = []
+    assert bits(toy_fit(store=store, progress=lambda *_: steps.append(1))) == bits(first)
+    assert not steps
+
+
+def test_the_history_is_plain_numbers(tmp_path):
+    store = Memory()
+    toy_fit(store=store)
+    assert json.loads(json.dumps(store.state.history)) == store.state.history
+    torch.save(dict(vars(store.state)), tmp_path / "state.pt")
+    loaded = FitState(**torch.load(tmp_path / "state.pt", weights_only=True))
+    assert loaded.history == store.state.history
