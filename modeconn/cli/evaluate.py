@@ -45,6 +45,12 @@ class Settings:
     )
     num_points: int = field(default=21, metadata=flag_help("evenly spaced positions, ends included"))
     t: tuple[float, ...] | None = field(default=None, metadata=flag_help("the positions themselves, from 0 to 1"))
+    tolerance: float | None = field(
+        default=None,
+        metadata=flag_help(
+            "choose the positions: the profile is known between them to this part of its range (0.0025)"
+        ),
+    )
     split: str = field(default="test", metadata=flag_help("split of every task"))
     unlisted_answers: Literal["error", "leave-out"] = field(
         default="error", metadata=flag_help("what becomes of examples whose answer is not among the task's labels")
@@ -215,6 +221,7 @@ def _evaluate(
                 tasks,
                 num_points=settings.num_points,
                 t=settings.t,
+                tolerance=settings.tolerance,
                 split=settings.split,
                 settings=settings.encoding(),
                 store=RunPointStore(folder),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str, Sequence[str]] | None = None) -> None:
-    """Write profile.csv, examples.parquet, barriers.csv and the profile's figures.
+    """Write profile.csv, examples.parquet, barriers.csv, resolution.csv if there is one, and the profile's figures.
 
     Args:
         run: The run folder, opened.
@@ -24,6 +24,8 @@ def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str,
     run.write_csv(profile.frame, "profile.csv")
     run.write_parquet(profile.examples, "examples.parquet")
     run.write_csv(both_barriers(profile), "barriers.csv")
+    if profile.resolution is not None:
+        run.write_csv(profile.resolution, "resolution.csv")
     with run.replacing("figures") as folder:
         folder.mkdir()
         figure = plot_profiles(profile.frame, metric=("loss", "score"), mean_of=mean_of)

@@ -41,6 +41,10 @@ def print_profile(folder: "RunFolder", *, notes: Sequence[str] = ()) -> None:
     print()
     barriers = read_csv(folder.folder / "barriers.csv")
     print_table(barrier_summary(barriers))
+    resolution = folder.folder / "resolution.csv"
+    if resolution.exists():
+        print()
+        print_table(read_csv(resolution), title="how well the positions resolve the mean loss")
     _print_notes([*notes, *_on_cut_prompts(folder), *remarks(barriers)])
     print(f"\nwritten: {folder.folder}")
 

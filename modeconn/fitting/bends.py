@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from modeconn.adapters.adapter import Adapter, combine
+from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.kinds.kind import PREFIX
 from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.update import LowRank, Update
@@ -118,7 +118,6 @@ class Bends:
         ends = (curve.start, curve.end)
         self._ends = None if curve.space == "weights" else [_on_device(end, device, dtype) for end in ends]
         self._heads = [{name: value.to(device, dtype) for name, value in end.saved.items()} for end in ends]
-        self._folds = any(end.updates for end in ends)
 
     @property
     def tensors(self) -> list[torch.Tensor]:
@@ -159,10 +158,15 @@ class Bends:
 
     def _folded(self, row: Sequence[float]) -> Adapter | None:
         """What the ends add to the weights at a point; None for nothing."""
-        if not self._folds:
-            return None
-        fixed = replace(combine((row[0], row[-1]), (self._curve.start, self._curve.end)), saved={})
-        return fixed if fixed.updates else None
+        ends = ((row[0], self._curve.start.updates), (row[-1], self._curve.end.updates))
+        updates = {}
+        for name in {name: None for _, found in ends for name in found}:
+            present = [(weight, found[name]) for weight, found in ends if name in found]
+            combined = Update.combine([weight for weight, _ in present], [update for _, update in present])
+            if combined.parts:
+                updates[name] = combined
+        # Not by `combine`: the curve has checked its points, and a config of its own costs as much as the rest.
+        return replace(self._curve.start, updates=updates, saved={}, own=None) if updates else None
 
     def _side_by_side(self, coefficients: Sequence[float]) -> dict[str, Branch]:
         """The bends' factors next to each other, `[B_1 B_2] [c_1 A_1 ; c_2 A_2]`."""

@@ -152,3 +152,16 @@ def test_another_base_than_the_adapters_name_is_remarked_on_and_recorded(
     assert main(arguments) == 0
     assert capsys.readouterr().err == "".join(f"note: {note}\n" for note in notes)
     assert facts(tmp_path / "out")["notes"] == notes
+
+
+def test_a_tolerance_chooses_the_positions_and_is_reported(
+    line: list[str], task_folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([*line, "--tasks", task_folders[0], "--tolerance", "0.01", "--output-dir", str(out)]) == 0
+    resolution = read_csv(out / "resolution.csv")
+    positions = read_csv(out / "profile.csv")["t"]
+    assert resolution["resolved"].all()
+    assert resolution["num_evaluations"].iloc[0] == len(positions)
+    assert not positions.diff().dropna().round(6).nunique() == 1  # Chebyshev nodes, not a grid
+    assert "how well the positions resolve the mean loss" in capsys.readouterr().out
