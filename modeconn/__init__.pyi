@@ -41,8 +41,11 @@ from .evaluation.saddles import saddle_tree as saddle_tree
 from .evaluation.sequential import PreciseProfile as PreciseProfile
 from .evaluation.sequential import evaluate_to_precision as evaluate_to_precision
 from .evaluation.surface import Surface as Surface
+from .fitting.autoneb import fit_autoneb as fit_autoneb
 from .fitting.fit import fit_curve as fit_curve
 from .fitting.result import CurveFit as CurveFit
+from .fitting.result import FitStopped as FitStopped
+from .fitting.settings import AutoNebSettings as AutoNebSettings
 from .fitting.settings import FitSettings as FitSettings
 from .models.adapter_model import AdapterModel as AdapterModel
 from .models.exporting import export_merged as export_merged

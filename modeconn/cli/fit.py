@@ -68,6 +68,7 @@ def run(settings: Settings) -> int:
     from modeconn.cli.naming import named
     from modeconn.cli.notes import on_left_out, on_other_bases
     from modeconn.cli.progress import say_shown_again
+    from modeconn.fitting.result import FitStopped
     from modeconn.runs import RunFolder, refuse_inputs_inside
     from modeconn.tasks.task import Task
 
@@ -92,7 +93,12 @@ def run(settings: Settings) -> int:
         say_shown_again(folder.folder)
     else:
         with folder:
-            _write(folder, _fit(settings, folder, ends, tasks))
+            try:
+                fit = _fit(settings, folder, ends, tasks)
+            except FitStopped as stopped:  # the best curve until then is worth keeping
+                _write(folder, stopped.fit)
+                raise
+            _write(folder, fit)
     _show(settings)
     return 0
 

@@ -18,7 +18,7 @@ def named(sources: Sequence[str]) -> list[tuple[str, str]]:
         [('runs/a/after-1-x', 'a/after-1-x'), ('runs/b/after-1-x', 'b/after-1-x')]
     """
     parts = [Path(source).expanduser().resolve().parts for source in sources]
-    for depth in range(1, min(len(part) for part in parts)):
+    for depth in range(1, min((len(part) for part in parts), default=1)):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
             return list(zip(sources, names, strict=True))

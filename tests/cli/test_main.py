@@ -48,7 +48,9 @@ def run(settings):
     print("done")
 '''
 SCRIPT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 from modeconn.cli.main import Command, main
 sys.exit(main(commands={"work": Command("work_command", "works")}))
 """

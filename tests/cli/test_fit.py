@@ -1,0 +1,95 @@
+"""`modeconn fit`: what it leaves, what `evaluate` makes of it, and how it goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from modeconn.adapters import Adapter
+from modeconn.cli.main import main
+from modeconn.paths import load_path
+from modeconn.runs import read_csv, read_record
+
+
+@pytest.fixture
+def fit(adapters: Callable[..., Path], task_folders: list[str]) -> list[str]:
+    """The arguments of a short fit, its output folder left out."""
+    ends = ["--start", str(adapters("llama", 1)), "--end", str(adapters("llama", 2))]
+    short = ["--num-steps", "4", "--eval-steps", "2", "--eval-points", "1", "--learning-rate", "0.01"]
+    # The tiny tasks have no validation split of their own.
+    return ["fit", *ends, "--tasks", *task_folders, *short, "--eval-split", "train", "--quiet"]
+
+
+@pytest.mark.parametrize("curve", ["bezier", "chain", "piecewise-bezier"])
+def test_a_fit_leaves_a_path_that_evaluate_reads(
+    fit: list[str], task_folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], curve: str
+) -> None:
+    out = tmp_path / "fit"
+    bends = ["--num-bends", "3"] if curve == "piecewise-bezier" else []
+    assert main([*fit, "--curve", curve, *bends, "--output-dir", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "worst mean loss inside the curve" in told
+    assert "modeconn evaluate --path" in told
+    assert len(read_csv(out / "history.csv")) == 5  # the curve before the fit, and four steps
+    assert {file.name for file in (out / "figures").iterdir()} >= {"history.png", "history.pdf", "history.svg"}
+    path = load_path(out)
+    assert len(path.points) == (5 if bends else 3)
+    bend = Adapter.from_pretrained(out / "path" / "point-1")
+    assert {update.rank for update in bend.updates.values()} == {8}  # r0 + r1
+    assert load_file(out / "path" / "point-1" / "adapter_model.safetensors")
+    measured = tmp_path / "measured"
+    command = ["evaluate", "--path", str(out), "--tasks", *task_folders, "--num-points", "3", "--quiet"]
+    assert main([*command, "--output-dir", str(measured)]) == 0
+    assert set(read_csv(measured / "profile.csv")["path"]) == {path.name}
+
+
+def test_a_finished_fit_is_shown_again(fit: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*fit, "--output-dir", str(tmp_path / "fit")]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    written = (tmp_path / "fit" / "history.csv").stat().st_mtime_ns
+    assert main(command) == 0
+    assert capsys.readouterr().out == first
+    assert (tmp_path / "fit" / "history.csv").stat().st_mtime_ns == written
+
+
+def test_an_interrupted_fit_goes_on_with_the_same_bits(
+    fit: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*fit, "--output-dir", str(tmp_path / "straight")]) == 0
+    import modeconn.fitting.run as running
+
+    steps, learning_rate = [], running.learning_rate
+
+    def interrupting(settings: object, step: int) -> float:
+        steps.append(step)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return learning_rate(settings, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "learning_rate", interrupting)
+        assert main([*fit, "--output-dir", str(tmp_path / "parts")]) == 130
+    record = read_record(tmp_path / "parts")
+    assert record is not None
+    assert record.status == "interrupted"
+    assert main([*fit, "--output-dir", str(tmp_path / "parts")]) == 0
+    straight, parts = (load_path(tmp_path / name) for name in ("straight", "parts"))
+    assert [point.fingerprint for point in parts.points] == [point.fingerprint for point in straight.points]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--eval-split", "test"], "a split other than test"),
+        (["--num-bends", "17"], "bends on one Bezier curve"),
+        (["--curve", "piecewise-bezier", "--num-bends", "2"], "an odd number"),
+        (["--task-weights", "1"], "2 weights, one a task"),
+    ],
+)
+def test_bad_settings(
+    fit: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str
+) -> None:
+    assert main([*fit, *more, "--output-dir", str(tmp_path / "fit")]) == 1
+    assert told in capsys.readouterr().err
