@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modeconn.adapters.update import agree
@@ -24,8 +25,16 @@ def check_have_updates(points: "Sequence[Adapter]") -> None:
         )
 
 
+_TAIL = 1 << 16  # bytes of a weights file that tell one model from another
+
+
 def check_same_base(points: "Sequence[Adapter]") -> None:
-    """Raise if the points were trained on bases whose fingerprints differ."""
+    """Raise if the points are known to be of different bases.
+
+    That is where recorded fingerprints differ, or where two adapters name folders that are both there and hold other
+    weights. Names alone decide nothing here: bases are moved and copied, and `base=` (`--base-model`) overrides names.
+    See `check_same_names`.
+    """
     bases = {p.provenance["base_fingerprint"]: p for p in points if "base_fingerprint" in p.provenance}
     if len(bases) > 1:
         raise AdapterError(
@@ -34,6 +43,67 @@ def check_same_base(points: "Sequence[Adapter]") -> None:
             got=listed(f"{p.name} of {p.config.base_model} ({key[:12]})" for key, p in bases.items()),
             remedy="join checkpoints that were trained from the same base",
         )
+    for first, other in _named_apart(points):
+        here, there = (Path(str(point.config.base_model)).expanduser() for point in (first, other))
+        if _are_different_models(here, there):
+            raise AdapterError(
+                "the points belong to different base models",
+                expected="checkpoints of one base model",
+                got=f"{first.name} of {here} and {other.name} of {there}, whose weights differ",
+                remedy="join checkpoints that were trained from the same base; where the name is wrong, correct"
+                " base_model_name_or_path in adapter_config.json",
+            )
+
+
+def check_same_names(points: "Sequence[Adapter]") -> None:
+    """Raise if two points name different bases, and nobody has said which base is used.
+
+    A name in another folder or of another owner is the same one: `old/place/llama` and `owner/llama`.
+    """
+    for first, other in _named_apart(points):
+        names = [str(point.config.base_model) for point in (first, other)]
+        if Path(names[0]).name.casefold() != Path(names[1]).name.casefold():
+            raise AdapterError(
+                "the points name different base models",
+                expected="one base model, named by every point",
+                got=f"{names[0]} by {first.name} and {names[1]} by {other.name}",
+                remedy="join checkpoints of one base; if it is one under two names, give it with --base-model",
+            )
+
+
+def _named_apart(points: "Sequence[Adapter]") -> "list[tuple[Adapter, Adapter]]":
+    """Pairs that name different bases and have no fingerprints that tell; full fine-tunes hold their own weights."""
+    points = [point for point in points if point.config.base_model and not point.replaces]
+    if len({point.config.base_model for point in points}) < 2:
+        return []
+    return [
+        (first, other)
+        for first, other in combinations(points, 2)
+        if _absolute(first) != _absolute(other)
+        and not all("base_fingerprint" in point.provenance for point in (first, other))
+    ]
+
+
+def _absolute(point: "Adapter") -> Path:
+    """Where a point's base would lie if its name is that of a folder."""
+    return Path(str(point.config.base_model)).expanduser().resolve()
+
+
+def _are_different_models(folder: Path, other: Path) -> bool:
+    """Whether two folders are there, and hold weights that are not those of one model."""
+    ends = [_ends_of_weights(one) for one in (folder, other)]
+    return all(ends) and ends[0] != ends[1]
+
+
+def _ends_of_weights(folder: Path) -> list[tuple[str, int, bytes]]:
+    """Names, sizes and last bytes of a model's safetensors: a copy has the same."""
+    found = []
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as handle:
+            size = file.stat().st_size
+            handle.seek(max(size - _TAIL, 0))
+            found.append((file.name, size, handle.read()))
+    return found
 
 
 def check_same_shapes(points: "Sequence[Adapter]") -> None:

@@ -156,6 +156,13 @@ def regauge(
 def _check_have_updates(points: Sequence[Adapter]) -> None:
     """Raise if a point is of a kind that has no weight update."""
     for point in points:
+        if point.replaces:
+            raise AdapterError(
+                f"{point.name} has no gauge of factors",
+                expected="an adapter with a weight update in low-rank factors, as LoRA",
+                got="a full fine-tune, whose symmetry is the order of its units",
+                remedy="permute the units of one onto the other's: match in modeconn.adapters.symmetry",
+            )
         if not point.config.kind.has_update:
             raise AdapterError(
                 f"{point.name} has no gauge that could be aligned or changed",

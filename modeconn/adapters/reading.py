@@ -215,6 +215,14 @@ def _check_kinds(values: Mapping[Any, Any], folder: Path) -> None:
             odd.append(f"{name} ({type(value).__name__})")
         elif not value.is_floating_point() or value.layout != torch.strided:
             odd.append(f"{name} ({value.dtype}, {value.layout})")
+    narrow = [f"{n} ({v.dtype})" for n, v in values.items() if isinstance(v, torch.Tensor) and "float8" in str(v.dtype)]
+    if narrow:
+        raise AdapterError(
+            f"the adapter in {folder} holds numbers of a dtype that cannot be read",
+            expected="float64, float32, bfloat16 or float16",
+            got=f"{listed(narrow)}: float8 needs scales that the file's own code knows",
+            remedy="save the adapter again in bfloat16 or float32",
+        )
     if odd:
         raise AdapterError(
             f"the adapter in {folder} holds values that are not weights",

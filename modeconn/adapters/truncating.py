@@ -1,7 +1,7 @@
 """A point as a LoRA adapter of a given rank: the nearest one, and how near it is."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -49,6 +49,7 @@ def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tu
         raise AdapterError(
             f"cannot truncate {point.name}", expected="a rank of at least 1", got=str(rank), remedy="give --rank 16"
         )
+    _check_has_update(point)
     if base is not None:
         _check_shapes(point, base)
         ties = base.skeleton.ties
@@ -73,14 +74,54 @@ def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tu
     return _adapter(point, updates, saved, base), (lost / total) ** 0.5 if total else 0.0
 
 
+def with_factors(point: Adapter, base: Callable[[], FullModel]) -> Adapter:
+    """The point as an adapter file can hold it: with factors that only the base gives, as PiSSA's and VeRA's.
+
+    Args:
+        point: The point; an unchanged checkpoint, or one whose factors are known, is returned as it is.
+        base: Opens the base, where it is needed.
+    """
+    if point.own is not None or point.replaces or not without_form(point):
+        return point
+    opened = base()
+    point = point.within(opened)
+    updates = dict(point.updates)
+    for name in without_form(point):
+        made = updates[name].on(opened.weight(name), transposed=opened.transposed(name))
+        updates[name] = made if made.low_rank else updates[name]
+    return replace(point, updates=updates, config=replace(point.config, raw=combined_config(point.config, updates)))
+
+
+def without_form(point: Adapter) -> list[str]:
+    """The parameters whose updates have no form yet that a LoRA file can hold."""
+    return [
+        name
+        for name, update in point.updates.items()
+        if not update.low_rank and not all(isinstance(part, _HELD) for part in update.parts)
+    ]
+
+
+def _check_has_update(point: Adapter) -> None:
+    """Raise if the point is of a kind without a weight update."""
+    if not point.config.kind.has_update:
+        raise AdapterError(
+            f"cannot truncate {point.name}",
+            expected="a point with a weight update",
+            got=f"an adapter of the kind {point.config.kind.name}, which has none",
+            remedy="write it as it is, without a rank: save_pretrained, on the command line --space factors without"
+            " --rank",
+        )
+
+
 def _check_shapes(point: Adapter, base: FullModel) -> None:
-    """Raise unless the base has all parameters that the point changes, in their shapes."""
+    """Raise unless the base has all parameters that the point changes, in their shapes, but for biases it adds."""
     skeleton = base.skeleton
     odd = []
     for name, update in point.within(base).updates.items():
         shape = skeleton.shapes.get(skeleton.ties.get(name, name))
         found = update.stored_shape(transposed=base.transposed(name))
-        if shape is None or not agree(found, shape):
+        makes = shape is None and all(part.makes_parameter for part in update.parts)
+        if not makes and (shape is None or not agree(found, shape)):
             odd.append(f"{name} {list(found)} for {list(shape) if shape else 'none'}")
     if odd:
         raise AdapterError(

@@ -1,10 +1,12 @@
 """Write a point of a path as an adapter that plain PEFT loads, or merged into its base as a full model.
 
-Between LoRA adapters the point is exact, of the sum of their ranks; --rank gives the nearest adapter of a lower
-rank and prints how near it is. Other kinds, and full fine-tunes, need --rank or --merged.
+Between adapters whose updates are low-rank the point is exact, of the sum of their ranks; --rank gives the nearest
+adapter of a rank and prints how near it is. Other kinds, and full fine-tunes, need --rank or --merged.
 """
 
+import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -67,9 +69,15 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Write the point and say what was written."""
+    from modeconn.adapters.agreement import check_same_names
+    from modeconn.cli.notes import on_other_bases
     from modeconn.runs import refuse_inputs_inside
 
     path = _path(settings)
+    if settings.base_model is None:
+        check_same_names(path.points)
+    for note in on_other_bases(path.points, settings.base_model):
+        print(f"note: {note}", file=sys.stderr)
     sources = [point.source for point in path.points]
     bases = {settings.base_model, *(point.config.base_model for point in path.points)}
     refuse_inputs_inside(settings.output_dir, [settings.start, settings.end, settings.path, *sources, *bases])
@@ -104,16 +112,16 @@ def _write_merged(settings: Settings, point: "Adapter") -> None:
 
 def _write_adapter(settings: Settings, point: "Adapter") -> None:
     """Write an adapter, of lower rank where that is asked for."""
-    from modeconn.adapters.truncating import truncated
+    from modeconn.adapters.truncating import truncated, with_factors, without_form
     from modeconn.models.exporting import base_on_disk
 
+    opened = partial(base_on_disk, point, settings.base_model)
     if settings.rank is None:
+        point = with_factors(point, opened)
         point.save_pretrained(settings.output_dir)
         print(f"adapter at t={settings.t:g}, exact, {_ranks(point)}")
         return
-    factored = all(update.low_rank for update in point.updates.values())
-    base = None if factored else base_on_disk(point, settings.base_model)
-    near, error = truncated(point, settings.rank, base=base)
+    near, error = truncated(point, settings.rank, base=opened() if without_form(point) else None)
     near.save_pretrained(settings.output_dir)
     print(f"adapter at t={settings.t:g}, {_ranks(near)}; relative error of the update {error:.3g}")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.agreement import check_same_names
 from modeconn.errors import ModeconnError, listed
 from modeconn.paths.line import LinearPath
 from modeconn.paths.path import Space
@@ -40,13 +41,21 @@ def joining(first: Adapter, second: Adapter) -> Joining:
     refused: dict[Space, str] = {}
     for space in ("weights", "factors"):
         try:
+            check_same_names([first, second])
             LinearPath(first, second, space=space)
         except ModeconnError as error:
             refused[space] = f"{error.failed}: {error.got}"
     # Aligning would take time; it needs what weights space needs, and factors.
-    dense = [name for point in (first, second) for name, update in point.updates.items() if not update.low_rank]
+    changed = [pair for point in (first, second) for pair in point.updates.items()]
+    dense = {name for name, update in changed if not update.low_rank}
+    unbound = {name for name, update in changed if update.needs_base}
     if "weights" in refused:
         refused["aligned-factors"] = refused["weights"]
+    elif dense and dense == unbound and not (first.replaces or second.replaces):
+        refused["aligned-factors"] = (
+            f"there are no low-rank factors of {listed(dense, limit=3)} without the base: bind the points to it first,"
+            " point.within(base)"
+        )
     elif dense:
         refused["aligned-factors"] = f"there is nothing to align: no low-rank factors of {listed(dense, limit=3)}"
     return Joining(first.name, second.name, refused)

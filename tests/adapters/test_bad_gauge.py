@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from points import make_point, make_tensors
+from tiny import make_base
 
 from modeconn.adapters import Adapter, Dense, Update
 from modeconn.adapters.gauge import align, aligned, regauge
@@ -38,6 +39,14 @@ def test_a_point_without_an_update(old, monkeypatch):
         align(prompts, to=old)
     with refused("soft has no gauge"):
         regauge(prompts, seed=0)
+
+
+def test_full_fine_tunes_have_another_symmetry(tmp_path):
+    points = [Adapter.from_pretrained(make_base(tmp_path / str(seed), "llama", seed=seed)) for seed in (1, 2)]
+    with refused(
+        "has no gauge of factors", "got: a full fine-tune", "order of its units", "modeconn.adapters.symmetry"
+    ):
+        align(points[1], to=points[0])
 
 
 def test_points_of_other_shapes(old):

@@ -154,13 +154,21 @@ def test_numbers_that_are_too_large_for_float32(tmp_path):
     fails(write_folder(tmp_path / "a", tensors), "holds NaN or infinite values", f"got: {B}")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.float8_e4m3fn], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
 def test_every_floating_point_type_is_read_as_float32(folder, dtype):
     file = folder / "adapter_model.safetensors"
     narrow = {name: value.to(dtype) for name, value in load_file(file).items()}
     save_file(narrow, file)
     tensors = Adapter.from_pretrained(folder).tensors
     assert all(torch.equal(tensors[name], value.float()) for name, value in narrow.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_float8_is_refused_for_want_of_its_scales(folder, dtype):
+    file = folder / "adapter_model.safetensors"
+    save_file({name: value.to(dtype) for name, value in load_file(file).items()}, file)
+    parts = "of a dtype that cannot be read", "expected: float64, float32", f"got: {A} ({dtype})", "float8 needs scales"
+    fails(folder, *parts, "remedy: save the adapter again in bfloat16 or float32")
 
 
 def test_a_file_that_changes_after_reading_changes_nothing(folder):
