@@ -43,7 +43,8 @@ def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tu
         The adapter, and `|dW - dW_r| / |dW|` over all matrices together.
 
     Raises:
-        AdapterError: If the rank is not positive, the base is needed and not given, or an update has no LoRA form.
+        AdapterError: If the rank is not positive, the point has no weight update, the base is needed and not given, or
+            an update has no LoRA form.
     """
     if rank < 1:
         raise AdapterError(

@@ -53,8 +53,8 @@ def joining(first: Adapter, second: Adapter) -> Joining:
         refused["aligned-factors"] = refused["weights"]
     elif dense and dense == unbound and not (first.replaces or second.replaces):
         refused["aligned-factors"] = (
-            f"there are no low-rank factors of {listed(dense, limit=3)} without the base: bind the points to it first,"
-            " point.within(base)"
+            f"low-rank factors of {listed(dense, limit=3)} cannot be known without the base: bind the points to it"
+            " first, point.on(base)"
         )
     elif dense:
         refused["aligned-factors"] = f"there is nothing to align: no low-rank factors of {listed(dense, limit=3)}"

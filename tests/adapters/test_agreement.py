@@ -9,6 +9,7 @@ from points import make_point, make_tensors
 from safetensors.torch import save_file
 
 from modeconn.adapters import Adapter
+from modeconn.adapters.adapter import combine
 from modeconn.adapters.agreement import check_same_names
 from modeconn.errors import AdapterError
 from modeconn.paths import LinearPath
@@ -29,11 +30,13 @@ def model(folder: Path, seed: int) -> Path:
 
 def test_folders_that_hold_different_weights(tmp_path):
     one, two = model(tmp_path / "a" / "base", 1), model(tmp_path / "b" / "base", 2)
-    told = rf"different base models(?s:.*)got: p1 of {one} and p2 of {two}, whose weights differ\n  remedy: join .* correct"
+    told = (
+        rf"different base models(?s:.*)got: p1 of {one} and p2 of {two}, whose weights differ\n  remedy: join .* name"
+    )
     with pytest.raises(AdapterError, match=told):
         LinearPath(point(1, one), point(2, two))
     with pytest.raises(AdapterError, match="different base models"):
-        point(1, one) - point(2, two)
+        combine([0.5, 0.5], [point(1, one), point(2, two)])
 
 
 def test_a_copy_of_a_base_is_that_base(tmp_path):

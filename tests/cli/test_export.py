@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,19 @@ def test_a_saved_path_is_exported(point, adapters, tmp_path):
     expected = lora_tensors(point.updates, point.saved, point.config)
     assert found.tensors.keys() == expected.keys()
     assert all(torch.equal(found.tensors[name], expected[name]) for name in expected)
+
+
+def test_names_of_two_bases_need_one_that_is_given(line, adapters, bases, tmp_path, capsys):
+    other = shutil.copytree(adapters("llama", 2), tmp_path / "other")
+    config = json.loads((other / "adapter_config.json").read_text())
+    (other / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "owner/another"}))
+    line[line.index("--end") + 1] = str(other)
+    line += ["--output-dir", str(tmp_path / "out")]
+    assert main(line) == 1
+    assert "the points name different base models" in capsys.readouterr().err
+    assert main([*line, "--base-model", str(bases("llama"))]) == 0
+    told = f"note: base named by the adapter other: owner/another; used: {bases('llama')}\n"
+    assert capsys.readouterr().err.endswith(told)
 
 
 WRONG = {
