@@ -9,6 +9,7 @@ from .adapters.methods.loretta_adp import LorettaAdpConfig as LorettaAdpConfig
 from .adapters.methods.loretta_rep import LorettaRepConfig as LorettaRepConfig
 from .adapters.methods.registration import register_methods as register_methods
 from .adapters.methods.wegeft import WeGeFTConfig as WeGeFTConfig
+from .adapters.symmetry.points import matched as matched
 from .adapters.truncating import truncated as truncated
 from .continual.settings import TrainSettings as TrainSettings
 from .continual.trainer import TrainRun as TrainRun

@@ -5,6 +5,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeconn.adapters.full_agreement import check_same_models
 from modeconn.adapters.update import agree
 from modeconn.errors import AdapterError, listed
 
@@ -107,8 +108,12 @@ def _ends_of_weights(folder: Path) -> list[tuple[str, int, bytes]]:
 
 
 def check_same_shapes(points: "Sequence[Adapter]") -> None:
-    """Raise if a parameter's shape, the saved modules, or the recorded classes of a head differ between two points."""
+    """Raise if a parameter's shape, the saved modules, or the recorded classes of a head differ between two points.
+
+    Of two full fine-tunes the settings that decide the function must agree as well.
+    """
     for first, other in combinations(points, 2):
+        check_same_models(first, other)
         differences = [
             f"{name} {list(first.updates[name].shape)} and {list(other.updates[name].shape)}"
             for name in first.updates.keys() & other.updates.keys()
@@ -126,7 +131,7 @@ def check_same_shapes(points: "Sequence[Adapter]") -> None:
                 expected="the same shape of every parameter, and the same saved modules",
                 got=listed(differences),
                 remedy="train the adapters on one base with one head over the union of the labels, or say whose head"
-                ' counts: heads="shared", "own" or "skip" (--heads)',
+                ' counts: heads="shared", "own" (of classifiers only) or "skip" (--heads)',
             )
         _check_same_classes(first, other)
 
@@ -146,5 +151,5 @@ def _check_same_classes(first: "Adapter", other: "Adapter") -> None:
             expected="the same classes in the same order",
             got=f"{first.provenance['labels']} and {other.provenance['labels']}",
             remedy="train them in one run, which makes one head over the union of the labels, or say whose head counts:"
-            ' heads="shared", "own" or "skip" (--heads)',
+            ' heads="shared", "own" (of classifiers only) or "skip" (--heads)',
         )

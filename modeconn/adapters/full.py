@@ -16,6 +16,7 @@ from modeconn.adapters.stored import StoredTensor
 from modeconn.errors import AdapterError, listed
 
 CONFIG_FILE = "config.json"
+_ONE_EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class FullModel:
         _check(stored, skeleton, folder)
         return cls(folder, raw, skeleton, stored)
 
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings of config.json as this version of transformers reads them, defaults included."""
+        return config_of(self.raw).to_dict()
+
     @property
     def heads(self) -> tuple[str, ...]:
         """The head's modules, if the files hold one."""
@@ -87,6 +93,17 @@ class FullModel:
         return parameter in self.skeleton.shapes or parameter in self.skeleton.ties
 
 
+def config_of(settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  (a config of transformers)
+    """The config of transformers that settings stand for.
+
+    Args:
+        settings: The content of a config.json whose `model_type` transformers has.
+    """
+    from transformers import CONFIG_MAPPING
+
+    return CONFIG_MAPPING[settings["model_type"]].from_dict(dict(settings))
+
+
 def _read_config(file: Path) -> dict[str, Any]:
     """A model's config.json."""
     try:
@@ -113,14 +130,27 @@ def _by_parameter(
     found = {name: tensor for name, tensor in named if name is not None}
     unknown = {name for name in found if name not in skeleton.shapes and name not in skeleton.ties}
     if strict and unknown:
-        raise AdapterError(
-            f"the model in {folder} holds tensors that would not be used",
-            expected="the parameters of the model that its config.json describes",
-            got=listed(found[name].name for name in unknown),
-            remedy="load it with this version of transformers, and save it again; a model of experts that transformers"
-            " stacks while it loads them cannot be read",
-        )
+        raise _left_over([found[name].name for name in unknown], folder)
     return {name: tensor for name, tensor in found.items() if name not in unknown}
+
+
+def _left_over(names: list[str], folder: Path) -> AdapterError:
+    """The error for tensors that are no parameters; experts that lie one by one have a reason of their own."""
+    if any(_ONE_EXPERT.search(name) for name in names):
+        return AdapterError(
+            f"the experts of the model in {folder} cannot be read",
+            expected="the experts of a layer as one stacked tensor, as the model holds them in memory",
+            got=f"{listed(names)}: save_pretrained writes experts one by one, and transformers stacks them while it"
+            " loads; modeconn does not read this yet",
+            remedy="load the model with transformers, write save_file(model.state_dict(), FILE) of safetensors.torch in"
+            " the place of its weights, and give that folder; or train adapters of the experts (target_parameters)",
+        )
+    return AdapterError(
+        f"the model in {folder} holds tensors that would not be used",
+        expected="the parameters of the model that its config.json describes",
+        got=listed(names),
+        remedy="load it with this version of transformers, and save it again",
+    )
 
 
 def _without_copies(stored: Mapping[str, StoredTensor], skeleton: Skeleton) -> dict[str, StoredTensor]:

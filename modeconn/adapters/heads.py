@@ -9,8 +9,9 @@ import torch
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.kinds.kind import PREFIX
+from modeconn.adapters.skeleton import LANGUAGE_MODELS
 from modeconn.adapters.stored import LoadedTensor, StoredTensors
-from modeconn.errors import AdapterError
+from modeconn.errors import AdapterError, listed
 
 Heads = Literal["shared", "own", "skip"]
 
@@ -21,11 +22,11 @@ def under_policy(points: Sequence[Adapter], heads: Heads | None) -> tuple[Adapte
     Args:
         points: The control points of a path, the start first.
         heads: None leaves heads as coordinates of the path. "shared": the start's head all along. "skip": none, so
-            that the base's stays. "own": the start's; for tasks that only the end's head knows, the path is taken once
-            more with the end's (see `with_heads_of`).
+            that the base's stays. "own", of classifiers only: the start's; for tasks that only the end's head knows,
+            the path is taken once more with the end's (see `with_heads_of`).
 
     Raises:
-        AdapterError: If the policy is unknown.
+        AdapterError: If the policy is unknown, or it is "own" and a point is a language model.
     """
     if heads is None:
         return tuple(points)
@@ -36,9 +37,23 @@ def under_policy(points: Sequence[Adapter], heads: Heads | None) -> tuple[Adapte
             got=repr(heads),
             remedy='use heads="shared" to take the start\'s head all along the path',
         )
+    if heads == "own":
+        _check_classifiers(points)
     if heads == "skip":
         return tuple(without_heads(point) for point in points)
     return tuple(with_heads_of(point, points[0]) for point in points)
+
+
+def _check_classifiers(points: Sequence[Adapter]) -> None:
+    """Raise if a point is known to be a language model: its output layer does not know the labels of a task."""
+    others = [f"{one.name} of {one.config.task_type}" for one in points if one.config.task_type in LANGUAGE_MODELS]
+    if others:
+        raise AdapterError(
+            'heads="own" is for classifiers only',
+            expected="checkpoints whose heads have named classes, of which a task's labels tell the head",
+            got=listed(others),
+            remedy='use heads="shared" for the start\'s saved modules all along, or heads="skip" for the base\'s',
+        )
 
 
 def without_heads(point: Adapter) -> Adapter:

@@ -14,7 +14,7 @@ AUTO_CLASSES = {
     "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
     "SEQ_CLS": "AutoModelForSequenceClassification",
 }
-_LANGUAGE_MODELS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
+LANGUAGE_MODELS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 # Buffers that old versions of transformers wrote, and renamings that it still reads.
 _OLD_BUFFERS = (r"rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn\.bias$", r"position_ids$")
 _OLD_ENDINGS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -69,7 +69,7 @@ class Skeleton:
                 ties[name] = known
         prefix = model.base_model_prefix
         prefix = f"{prefix}." if prefix and hasattr(model, prefix) else ""
-        heads = () if task_type in _LANGUAGE_MODELS or not prefix else _outermost(shapes, outside=prefix)
+        heads = () if task_type in LANGUAGE_MODELS or not prefix else _outermost(shapes, outside=prefix)
         buffers = tuple(f"^{re.escape(name)}$" for name, _ in model.named_buffers())
         return cls(
             shapes,

@@ -12,7 +12,8 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.full import FullModel
 from modeconn.adapters.kinds.full import Replacement
-from modeconn.adapters.kinds.kind import PREFIX
+from modeconn.adapters.kinds.initial import start_of
+from modeconn.adapters.kinds.kind import PREFIX, trained_biases
 from modeconn.adapters.part import ANY
 from modeconn.adapters.reading import PICKLE_FILE, WEIGHTS_FILE
 from modeconn.adapters.shards import read_header, read_pickle
@@ -21,7 +22,13 @@ from modeconn.adapters.update import Update
 
 _PIECE = 1 << 22  # elements that are read at once
 _ALPHAS = ("lora_alpha", "alpha")
-_VARIANTS = {"use_dora": "DoRA", "use_rslora": "rsLoRA"}
+_VARIANTS = {
+    "use_dora": "DoRA",
+    "use_rslora": "rsLoRA",
+    "lora_bias": "lora_bias",
+    "trainable_token_indices": "trained tokens",
+}
+_STARTS = {"pissa": "PiSSA", "olora": "OLoRA", "corda": "CorDA", "lora_ga": "LoRA-GA"}
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -101,7 +108,7 @@ def rows_of(point: Adapter, base: MeasuredBase | None = None) -> list[Row]:
             Row(point.name, name, 1, "saved" if name in heads else kind, None, None, dtypes.get(name), shape, None)
             for name, shape in shapes.items()
         ]
-    point = point if base is None else point.within(base.model)
+    from_file, point = point, point if base is None else point.within(base.model)
     modules = {name.rpartition(".")[0] for name in point.updates}
     by_module = _by_module(dtypes, modules)
     rows = [
@@ -110,7 +117,7 @@ def rows_of(point: Adapter, base: MeasuredBase | None = None) -> list[Row]:
             parameter=name,
             count=1,
             kind=kind,
-            rank=_rank(point, name),
+            rank=_rank(from_file, name),  # bound to the base, PiSSA has twice the rank
             alpha=_alpha(point, name.rpartition(".")[0]),
             dtype=_dtype_of(update) or by_module.get(name.rpartition(".")[0]),
             shape=update.shape,
@@ -127,7 +134,13 @@ def rows_of(point: Adapter, base: MeasuredBase | None = None) -> list[Row]:
 
 def kind_name(config: AdapterConfig) -> str:
     """The kind of an adapter, with the variants that its settings switch on: "LORA (DoRA)"."""
-    variants = [name for key, name in _VARIANTS.items() if config.raw.get(key)]
+    raw = config.raw
+    variants = [name for key, name in _VARIANTS.items() if raw.get(key)]
+    start = start_of(raw)
+    variants += [_STARTS.get(start, start)] if start is not None else []
+    variants += ["biases"] if trained_biases(raw) else []
+    if targets := raw.get("target_parameters"):
+        variants.append("experts" if all("experts" in name for name in targets) else "target_parameters")
     return config.kind.name + (f" ({', '.join(variants)})" if variants else "")
 
 

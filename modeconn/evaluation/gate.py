@@ -21,6 +21,8 @@ def check_ends(
 ) -> dict[str, float]:
     """Compare each end, as this package evaluates it, with the adapter loaded in plain PEFT.
 
+    A full fine-tune is compared with what transformers loads.
+
     Args:
         model: The model.
         ends: The first and last point of a path.
@@ -42,14 +44,29 @@ def check_ends(
             theirs = [model.score_rows(module, split)[0] for split in samples]
         found[end.name] = worst = max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
         if not worst <= TOLERANCE[model.dtype]:  # also if NaN
-            raise EvaluationError(
-                f"the end {end.name!r} of the path is not the adapter that PEFT loads",
-                expected=f"losses equal to PEFT's within {TOLERANCE[model.dtype]:g} in {model.dtype}",
-                got=f"a difference of {worst:.3g} (relative to 1 + loss)",
-                remedy="do not trust a profile of these adapters: compare their adapter_config.json with their"
-                " tensors, and please report the pair",
-            )
+            raise _not_the_checkpoint(end, worst, model.dtype)
     return found
+
+
+def _not_the_checkpoint(end: Adapter, worst: float, dtype: torch.dtype) -> EvaluationError:
+    """The error for an end that differs from what PEFT, or for full fine-tunes transformers, makes of it."""
+    library, thing = ("transformers", "model") if end.replaces else ("PEFT", "adapter")
+    if end.replaces:
+        remedy = (
+            "give a base model whose config.json agrees with the checkpoint's (positions, norms, activation): a point"
+            " is run in the base, which gives all but the weights"
+        )
+    else:
+        remedy = (
+            "do not trust a profile of these adapters: compare their adapter_config.json with their tensors, and please"
+            " report the pair"
+        )
+    return EvaluationError(
+        f"the end {end.name!r} of the path is not the {thing} that {library} loads",
+        expected=f"losses equal to those of {library} within {TOLERANCE[dtype]:g} in {dtype}",
+        got=f"a difference of {worst:.3g} (relative to 1 + loss)",
+        remedy=remedy,
+    )
 
 
 def check_repeatable(model: PointModel, point: Adapter, encoded: Sequence[Encoded]) -> float:

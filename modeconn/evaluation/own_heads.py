@@ -1,4 +1,4 @@
-"""heads="own": every task is scored with the head of the end that knows its labels, so a path is taken once a head."""
+"""heads="own", for classifiers: a task is scored with the head of the end that knows its labels, so once a head."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -90,5 +90,6 @@ def _nobody_knows(task: Any, ends: dict[str, Adapter]) -> EvaluationError:  # no
         f"no end's head knows the labels of {task.name}",
         expected=f"a head for {listed(task.labels or ())} among those that the checkpoints recorded",
         got=got,
-        remedy='train with modeconn, which records the labels, or choose heads="shared"',
+        remedy="train with modeconn, which records the labels of a classifier (it is for nothing else), or choose"
+        ' heads="shared"',
     )

@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 from tiny import make_base
 
 import modeconn as mc
+from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.part import LowRank
 from modeconn.adapters.stored import FileTensor
+from modeconn.adapters.summary import kind_name
 from modeconn.adapters.update import Update
 from modeconn.cli.main import main
 from modeconn.models import loading
@@ -113,6 +115,34 @@ def test_ranks_and_alphas_of_patterns_are_told(adapters, capsys):
     assert rows["model.layers.1.self_attn.v_proj.weight"] == (2, 8.0)
     (summary,) = content["adapters"]
     assert (summary["rank"], summary["alpha"], summary["kind"]) == ("2 4", "3 8", "LORA (rsLoRA)")
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_rank_and_alpha_are_those_of_the_file_with_a_base_as_well(start, adapters, bases, tmp_path, capsys):
+    folder = shutil.copytree(adapters("llama", 1), tmp_path / start)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"init_lora_weights": start}))
+    for content in (inspect(capsys, folder), inspect(capsys, folder, "--base-model", bases("llama"))):
+        assert {(row["rank"], row["alpha"]) for row in content["modules"]} == {(4, 8.0)}
+        assert content["adapters"][0]["kind"] == {"pissa": "LORA (PiSSA)", "olora": "LORA (OLoRA)"}[start]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, "LORA"),
+        ({"use_dora": True, "use_rslora": True}, "LORA (DoRA, rsLoRA)"),
+        ({"lora_bias": True}, "LORA (lora_bias)"),
+        ({"bias": "all"}, "LORA (biases)"),
+        ({"trainable_token_indices": [1, 2]}, "LORA (trained tokens)"),
+        ({"target_parameters": ["mlp.experts.gate_up_proj"]}, "LORA (experts)"),
+        ({"target_parameters": ["q_proj.weight"]}, "LORA (target_parameters)"),
+        ({"init_lora_weights": "PiSSA"}, "LORA (PiSSA)"),
+        ({"init_lora_weights": "gaussian"}, "LORA"),
+    ],
+)
+def test_the_kind_tells_variants(settings, kind):
+    assert kind_name(AdapterConfig.parse({"peft_type": "LORA", **settings}, "the adapter")) == kind
 
 
 def test_a_full_fine_tune_is_told_without_and_with_its_base(bases, tmp_path, capsys):

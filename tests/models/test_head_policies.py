@@ -57,7 +57,8 @@ def test_heads_of_different_shape_demand_a_policy(ends):
     expected = (
         r"three and two cannot be combined\n  expected: .* the same saved modules\n"
         r"  got: classifier.bias \[3\] and \[2\], classifier.weight \[3, 16\] and \[2, 16\]\n"
-        r'  remedy: .*one head over the union of the labels, or say whose head counts: heads="shared", "own" or "skip"'
+        r'  remedy: .*one head over the union of the labels, or say whose head counts: heads="shared", "own" '
+        r"\(of classifiers only\) or"
     )
     with pytest.raises(AdapterError, match=expected):
         mc.LinearPath(ends["three"], ends["two"])
@@ -66,6 +67,16 @@ def test_heads_of_different_shape_demand_a_policy(ends):
 def test_an_unknown_policy_is_refused(ends):
     with pytest.raises(AdapterError, match=r"unknown policy for heads 'mine'\n  expected: shared or own or skip\n"):
         mc.LinearPath(ends["three"], ends["two"], heads="mine")  # type: ignore[arg-type]
+
+
+def test_own_heads_are_for_classifiers(adapters, bases):
+    expected = (
+        r'heads="own" is for classifiers only\n  expected: .* named classes.*\n'
+        r'  got: base of CAUSAL_LM, llama-1 of CAUSAL_LM\n  remedy: use heads="shared"'
+    )
+    points = [mc.Adapter.from_pretrained(folder) for folder in (adapters("llama", 1), bases("llama"))]
+    with pytest.raises(AdapterError, match=expected):
+        mc.LinearPath(*points, heads="own")
 
 
 @pytest.mark.parametrize("other", ["two", "full"])

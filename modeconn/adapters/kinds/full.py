@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
 
 
+MODEL_SETTINGS = "model"  # key of a point's settings: the full model's own, with their defaults
+
+
 @dataclass(frozen=True, eq=False)
 class Replacement(Part):
     """A weight that takes the place of the base's, `dW = W_1 - W_0`; its numbers stay on disk until they are needed.
@@ -72,6 +75,7 @@ def full_config(model: FullModel) -> dict[str, Any]:
         "base_model_name_or_path": model.raw.get("_name_or_path") or None,
         "modules_to_save": list(model.heads),
         "ties": dict(model.ties),
+        MODEL_SETTINGS: dict(model.settings),
     }
 
 
@@ -89,7 +93,7 @@ def _read_full(tensors: Tensors, config: "AdapterConfig") -> Parts:
 FULL = Kind(
     name="FULL",
     read=_read_full,
-    settings=frozenset({"ties"}),
-    fits={"ties": lambda value: isinstance(value, dict)},
+    settings=frozenset({"ties", MODEL_SETTINGS}),
+    fits={key: lambda value: isinstance(value, dict) for key in ("ties", MODEL_SETTINGS)},
     remedy="give the folder that save_pretrained of transformers wrote",
 )

@@ -3,6 +3,7 @@ from .matching import Matching as Matching
 from .matching import match as match
 from .moving import apply as apply
 from .moving import random_permutations as random_permutations
+from .points import matched as matched
 from .residual import fold_norms as fold_norms
 from .spec import Block as Block
 from .spec import Group as Group
