@@ -161,7 +161,7 @@ def _check_have_updates(points: Sequence[Adapter]) -> None:
                 f"{point.name} has no gauge of factors",
                 expected="an adapter with a weight update in low-rank factors, as LoRA",
                 got="a full fine-tune, whose symmetry is the order of its units",
-                remedy="permute the units of one onto the other's: match in modeconn.adapters.symmetry",
+                remedy="permute the units of one onto the other's: modeconn.adapters.symmetry.matched(a, to=b)",
             )
         if not point.config.kind.has_update:
             raise AdapterError(
