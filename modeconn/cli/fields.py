@@ -3,6 +3,7 @@
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -93,9 +94,12 @@ def built(settings: type, values: Mapping[str, Any], prefix: str = "") -> Any:  
 
 
 def _settable(settings: type) -> list[tuple[Field[Any], Hint]]:
-    """The fields that a caller gives, with their types."""
+    """The fields that a caller gives, with their types; a class's own come before those of its bases."""
     hints = get_type_hints(settings)
-    return [(field, hints[field.name]) for field in fields(settings) if field.init]
+    owners = settings.__mro__
+    level = {name: owners.index(owner) for owner in reversed(owners) for name in get_annotations(owner)}
+    given = [(field, hints[field.name]) for field in fields(settings) if field.init]
+    return sorted(given, key=lambda pair: level[pair[0].name])
 
 
 def _is_settings(hint: Hint) -> bool:

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Command] = {
     "inspect": Command("modeconn.cli.inspect", "say what an adapter holds"),
     "train": Command("modeconn.cli.train", "train checkpoints, one task after the other"),
     "fit": Command("modeconn.cli.fit", "fit a curve between two checkpoints"),
+    "autoneb": Command("modeconn.cli.autoneb", "let a chain between two checkpoints settle on the lowest way"),
     "export": Command("modeconn.cli.export", "write a point of a path as an adapter or a full model"),
     "evaluate": Command("modeconn.cli.evaluate", "measure tasks along a path and its barrier"),
     "plane": Command("modeconn.cli.plane", "measure tasks on the plane through three checkpoints or a curve"),

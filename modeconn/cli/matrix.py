@@ -71,7 +71,7 @@ def run(settings: Settings) -> int:
 
     # Every checkpoint once, and the positions between the ends of every line.
     num_points = len(points) + len(pairs) * max(settings.num_points - 2, 0)
-    return Measurement("matrix", settings, points, (first, num_points)).run(measure, _show)
+    return Measurement("matrix", settings, points, [(first, num_points)]).run(measure, _show)
 
 
 def _measured(
@@ -116,7 +116,7 @@ def _write(settings: Settings, folder: "RunFolder", matrix: "BarrierMatrix") -> 
         save_figure(plot_saddle_tree(trees), figures / "tree", table=trees)
 
 
-def _show(folder: "RunFolder") -> None:
+def _show(folder: "RunFolder") -> tuple[str, ...]:
     """Print the barriers of every pair and the tree of saddles."""
     from modeconn.cli.tables import print_table
     from modeconn.runs import read_csv
@@ -127,3 +127,4 @@ def _show(folder: "RunFolder") -> None:
     print_table(pairs.reindex(columns=shown), title=f"{first['split']} split, space={first['space']}, loss in nats")
     print()
     print_table(read_csv(folder.folder / "tree.csv"), title="minimum spanning tree of saddles")
+    return ()

@@ -1,4 +1,4 @@
-"""What commands that measure many points share: model and encoding settings, the run folder, what is recorded."""
+"""What commands that measure many points share: how examples are read, the run folder, what is recorded."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from modeconn.cli.model_settings import ModelSettings
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
@@ -18,26 +19,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasurementSettings:
+class MeasurementSettings(ModelSettings):
     """Which tasks and which model, and how they are read."""
 
     tasks: tuple[str, ...] = field(metadata=flag_help("task folders, files or hub ids"))
     output_dir: Path
-    base_model: str | None = field(default=None, metadata=flag_help("folder or hub id; none takes the adapters' own"))
-    task_type: Literal["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM"] | None = field(
-        default=None, metadata=flag_help("kind of model, where the adapters do not say")
-    )
     split: str = field(default="test", metadata=flag_help("split of every task"))
-    max_length: int | None = field(default=None, metadata=flag_help("tokens a row; none takes what the model holds"))
-    token_budget: int = field(default=2048, metadata=flag_help("tokens a batch, padding included"))
-    score_eos: bool = field(default=False, metadata=flag_help("score the end-of-sequence token after the answer"))
+    unlisted_answers: Literal["error", "leave-out"] = field(
+        default="error", metadata=flag_help("what becomes of examples whose answer is not among the task's labels")
+    )
     mask_labels: bool = field(
         default=False, metadata=flag_help("leave out classes that are not the task's own (classifiers)")
     )
-    dtype: Literal["float32", "float64", "bfloat16", "float16"] = field(
-        default="float32", metadata=flag_help("dtype of the base's weights")
-    )
-    device: str = field(default="cpu", metadata=flag_help("torch device"))
+    score_eos: bool = field(default=False, metadata=flag_help("score the end-of-sequence token after the answer"))
+    separator: str = field(default=" ", metadata=flag_help("between prompt and answer, where neither has a blank"))
+    max_length: int | None = field(default=None, metadata=flag_help("tokens a row; none takes what the model holds"))
+    token_budget: int = field(default=2048, metadata=flag_help("tokens a batch, padding included"))
     overwrite: bool = False
     dry_run: bool = False
     quiet: bool = False
@@ -66,6 +63,7 @@ class MeasurementSettings:
             score_eos=self.score_eos,
             token_budget=self.token_budget,
             mask_labels=self.mask_labels,
+            separator=self.separator,
         )
 
 
@@ -77,49 +75,53 @@ class Measurement:
         command: The verb.
         settings: Its settings.
         points: The checkpoints that are read, bends of paths included.
-        plan: A path through them and the number of points that are measured, for a dry run.
+        plan: Paths through them, each with the number of points that are measured, for a dry run.
+        inputs: The names of the checkpoints in `run.json`, where they are not the points' own.
     """
 
     command: str
     settings: MeasurementSettings
     points: "Sequence[Adapter]"
-    plan: "tuple[Curve, int]"
+    plan: "Sequence[tuple[Curve, int]]"
+    inputs: "Mapping[str, Adapter] | None" = None
 
     def run(
         self,
         measure: "Callable[[RunFolder, AdapterModel, list[Task]], None]",
-        show: "Callable[[RunFolder], None]",
+        show: "Callable[[RunFolder], Sequence[str]]",
     ) -> int:
         """Measure and show, or only show what a former run left, or only say what would be done.
 
         Args:
             measure: Measures and writes, in the opened run folder.
-            show: Prints the result of a finished run.
+            show: Prints the tables of a finished run and returns remarks, which are printed below.
 
         Returns:
             The exit code.
         """
-        from modeconn.cli.notes import on_other_bases
+        from modeconn.cli.notes import on_left_out, print_notes
         from modeconn.cli.progress import say_shown_again
         from modeconn.tasks.task import Task
 
-        tasks = [Task.load(task) for task in self.settings.tasks]
+        settings = self.settings
+        tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
         folder = self._opened(tasks)
-        if folder.finished and self.settings.dry_run:
-            print(f"nothing to do: the run in {self.settings.output_dir} is finished")
+        notes = on_left_out(tasks, [settings.split])
+        if folder.finished and settings.dry_run:
+            print(f"nothing to do: the run in {settings.output_dir} is finished")
             return 0
+        for note in self._on_bases():
+            print(f"note: {note}", file=sys.stderr)
         if folder.finished:
             say_shown_again(folder.folder)
         else:
-            for note in on_other_bases(self.points, self.settings.base_model):
-                print(f"note: {note}", file=sys.stderr)
             model = self._model()
-            if self.settings.dry_run:
-                return self._show_plan(model, tasks)
+            if settings.dry_run:
+                return self._show_plan(model, tasks, notes)
             with folder:
-                self._record(folder, model)
+                self._record(folder, model, tasks)
                 measure(folder, model, tasks)
-        show(folder)
+        print_notes([*notes, *show(folder)])
         print(f"\nwritten: {folder.folder}")
         return 0
 
@@ -129,36 +131,35 @@ class Measurement:
 
         settings = self.settings
         bases = {settings.base_model, *(point.config.base_model for point in self.points)}
+        inputs = self.inputs or {f"adapter {point.name}": point for point in self.points}
         refuse_inputs_inside(settings.output_dir, [*settings.sources, *settings.tasks, *bases])
-        hashes: Mapping[str, str] = {
-            **{f"adapter {point.name}": point.fingerprint for point in self.points},
-            **{f"task {task.name}": task.fingerprint for task in tasks},
-        }
         return RunFolder.open(
             settings.output_dir,
             command=self.command,
             settings=settings.resolved(),
-            hashes=hashes,
+            hashes={
+                **{name: point.fingerprint for name, point in inputs.items()},
+                **{f"task {task.name}": task.fingerprint for task in tasks},
+            },
             overwrite=settings.overwrite,
         )
 
     def _model(self) -> "AdapterModel":
-        """The base model, checked against all points."""
-        from modeconn.models.adapter_model import AdapterModel
+        """The base model, checked against all points and the settings."""
+        from modeconn.models.splits import check_followed
 
-        settings = self.settings
-        return AdapterModel.from_pretrained(
-            settings.base_model,
-            adapters=list(self.points),
-            task_type=settings.task_type,
-            device=settings.device,
-            dtype=settings.dtype,
-        )
+        model = self.settings.load_model(self.points)
+        check_followed(model.family, self.settings.encoding())
+        return model
 
-    def _record(self, folder: "RunFolder", model: "AdapterModel") -> None:
-        """What decides the numbers beside the settings."""
+    def _on_bases(self) -> list[str]:
+        """Remarks on checkpoints that name another base."""
         from modeconn.cli.notes import on_other_bases
 
+        return on_other_bases(self.points, self.settings.base_model)
+
+    def _record(self, folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> None:
+        """What decides the numbers beside the settings."""
         encoding: dict[str, Any] = vars(self.settings.encoding())
         longest = min(encoding["max_length"] or model.longest, model.longest)
         folder.record(
@@ -166,18 +167,18 @@ class Measurement:
             dtype=self.settings.dtype,
             hashes={"base model": model.fingerprint},
             encoding={**encoding, "max_length": longest},
-            notes=on_other_bases(self.points, self.settings.base_model),
+            left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
+            notes=self._on_bases(),
         )
 
-    def _show_plan(self, model: "AdapterModel", tasks: "list[Task]") -> int:
+    def _show_plan(self, model: "AdapterModel", tasks: "list[Task]", notes: list[str]) -> int:
         """Print what a run would do, its memory and its time."""
         from modeconn.cli.profile_printing import print_plan
         from modeconn.evaluation.plan import plan_evaluation
 
-        path, num_points = self.plan
-        settings = self.settings
-        plan = plan_evaluation(
-            path, model, tasks, num_points=num_points, split=settings.split, settings=settings.encoding()
-        )
-        print_plan(plan, path=path.name)
+        for path, num_points in self.plan:
+            plan = plan_evaluation(
+                path, model, tasks, num_points=num_points, split=self.settings.split, settings=self.settings.encoding()
+            )
+            print_plan(plan, path=path.name, notes=notes)
         return 0

@@ -45,3 +45,9 @@ def on_other_bases(adapters: "Iterable[Adapter]", base_model: str | None) -> lis
         and resolved(adapter.config.base_model) != resolved(base_model)
         and "base_fingerprint" not in adapter.provenance
     ]
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print remarks, one a line."""
+    for note in notes:
+        print(f"note: {note}")

@@ -68,7 +68,7 @@ def run(settings: Settings) -> int:
 
     spanning = PolygonalChain(given[:3], space=settings.space) if given else path
     assert spanning is not None  # _check_given has looked
-    return Measurement("plane", settings, points, (spanning, settings.num_points**2)).run(measure, _show)
+    return Measurement("plane", settings, points, [(spanning, settings.num_points**2)]).run(measure, _show)
 
 
 def _check_given(settings: Settings) -> None:
@@ -134,7 +134,7 @@ def _measure(
         save_figure(plot_plane(surface.frame, surface.points), figures / "plane", table=surface.frame)
 
 
-def _show(folder: "RunFolder") -> None:
+def _show(folder: "RunFolder") -> tuple[str, ...]:
     """Print where the points fall, and the lowest loss of every task on the grid."""
     from modeconn.cli.tables import print_table
     from modeconn.runs import read_csv
@@ -149,3 +149,4 @@ def _show(folder: "RunFolder") -> None:
         lowest.reindex(columns=["task", "x", "y", "loss", "score", "metric"]),
         title=f"lowest loss of the grid, nats, {lowest['split'].iloc[0]} split, {lowest['space'].iloc[0]} space",
     )
+    return ()

@@ -17,18 +17,21 @@ def print_plan(plan: Mapping[str, str], *, path: str, notes: Sequence[str] = ())
     """
     import pandas as pd
 
+    from modeconn.cli.notes import print_notes
     from modeconn.cli.tables import print_table
 
     print_table(pd.DataFrame(plan.items(), columns=["what", "how much"]), title=f"dry run: {path}")
-    _print_notes(notes)
+    print_notes(notes)
 
 
-def print_profile(folder: "RunFolder", *, notes: Sequence[str] = ()) -> None:
+def print_profile(folder: "RunFolder") -> list[str]:
     """Print the tables of a finished evaluation.
 
     Args:
         folder: Its run folder.
-        notes: Remarks, printed below with those on prompts that were cut.
+
+    Returns:
+        Remarks on prompts that were cut, and on barriers.
     """
     from modeconn.cli.profile_files import barrier_summary, ends_and_best
     from modeconn.cli.tables import print_table
@@ -45,8 +48,7 @@ def print_profile(folder: "RunFolder", *, notes: Sequence[str] = ()) -> None:
     if resolution.exists():
         print()
         print_table(read_csv(resolution), title="how well the positions resolve the mean loss")
-    _print_notes([*notes, *_on_cut_prompts(folder), *remarks(barriers)])
-    print(f"\nwritten: {folder.folder}")
+    return [*_on_cut_prompts(folder), *remarks(barriers)]
 
 
 def _on_cut_prompts(folder: "RunFolder") -> list[str]:
@@ -60,9 +62,3 @@ def _on_cut_prompts(folder: "RunFolder") -> list[str]:
         for task, count in checks["truncated_examples"].items()
         if count
     ]
-
-
-def _print_notes(notes: Sequence[str]) -> None:
-    """Print remarks, one a line."""
-    for note in notes:
-        print(f"note: {note}")

@@ -20,6 +20,7 @@ from modeconn.evaluation.evaluate import check_tasks
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
 from modeconn.models.family import score_batch
+from modeconn.models.loading import guess_task_type
 from modeconn.runs import RunFolder, read_csv, refuse_inputs_inside, resolved
 from modeconn.tasks.batching import shuffled_batches
 from modeconn.tasks.encoding import EncodingSettings
@@ -122,9 +123,10 @@ class _Sequence:
     ) -> None:
         self.run, self.tasks, self.settings, self.progress = run, tasks, settings, progress
         torch.manual_seed(settings.seed)  # a new head's weights
-        labels = union_of_labels(tasks)
+        task_type = settings.task_type or guess_task_type(base_model)
+        labels = union_of_labels(tasks) if task_type == "SEQ_CLS" else ()
         self.model = AdapterModel.from_pretrained(
-            base_model, task_type=settings.task_type, labels=labels or None, device=settings.device
+            base_model, task_type=task_type, labels=labels or None, device=settings.device
         )
         evaluation = EncodingSettings(max_length=settings.max_length, token_budget=settings.token_budget)
         training = EncodingSettings(max_length=settings.max_length, score_eos=settings.score_eos, all_choices=False)

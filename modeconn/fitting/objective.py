@@ -38,7 +38,12 @@ class Objective:
         weights = _weights(settings, tasks)
         self.model, self._bf16 = model, settings.bf16
         self.batches_per_step = settings.positions_per_step * settings.gradient_accumulation_steps
-        training = EncodingSettings(max_length=settings.max_length, score_eos=settings.score_eos, all_choices=False)
+        training = EncodingSettings(
+            max_length=settings.max_length,
+            score_eos=settings.score_eos,
+            separator=settings.separator,
+            all_choices=False,
+        )
         self.validation = Validation(model, tasks, weights, settings)
         self.mixture = Mixture(
             model,

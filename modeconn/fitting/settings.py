@@ -33,6 +33,7 @@ class FitSettings:
     )
     bf16: bool = field(default=False, metadata=flag_help("autocast to bf16; the points stay in float32"))
     score_eos: bool = field(default=True, metadata=flag_help("train the end-of-sequence token after the answer"))
+    separator: str = field(default=" ", metadata=flag_help("between prompt and answer, where neither has a blank"))
     max_length: int | None = field(default=None, metadata=flag_help("tokens a row; none takes what the model holds"))
     token_budget: int = field(default=2048, metadata=flag_help("tokens a batch in validation, padding included"))
     train_split: str = field(default="train", metadata=flag_help("split that the bends are fitted on"))

@@ -28,7 +28,9 @@ class Validation:
     def __init__(
         self, model: PointModel, tasks: Sequence[Any], weights: Sequence[float], settings: FitSettings
     ) -> None:
-        encoding = EncodingSettings(max_length=settings.max_length, token_budget=settings.token_budget)
+        encoding = EncodingSettings(
+            max_length=settings.max_length, token_budget=settings.token_budget, separator=settings.separator
+        )
         self.model = model
         self.encoded: list[Encoded] = [model.encode(task, settings.eval_split, encoding) for task in tasks]
         self.weights = np.asarray(weights) / np.sum(weights)

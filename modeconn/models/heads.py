@@ -26,8 +26,11 @@ def head_labels(adapters: Sequence[Adapter], given: Sequence[str] | None, *, tas
     """The names of the classes: those given, else those that the adapters recorded.
 
     Raises:
-        ModelError: If an adapter recorded others than those, or the number is not the head's.
+        ModelError: If names are given for a model without classes, an adapter recorded others than those, or the
+            number is not the head's.
     """
+    if given is not None and task_type != "SEQ_CLS":
+        raise without_classes("labels (--labels)", task_type)
     recorded = [tuple(adapter.provenance["labels"]) for adapter in adapters if adapter.provenance.get("labels")]
     labels = tuple(given) if given is not None else next(iter(recorded), None)
     for adapter in adapters:
@@ -41,6 +44,16 @@ def head_labels(adapters: Sequence[Adapter], given: Sequence[str] | None, *, tas
             remedy="give the labels in the order of the head",
         )
     return labels
+
+
+def without_classes(setting: str, task_type: str) -> ModelError:
+    """The error of a setting that only a classifier follows."""
+    return ModelError(
+        f"{setting} cannot be followed: the model has no classes",
+        expected="a sequence classifier (SEQ_CLS)",
+        got=f"a model of the kind {task_type}",
+        remedy=f"leave {setting} out, or give task_type (--task-type) SEQ_CLS if the adapters are a classifier's",
+    )
 
 
 def check_recorded(point: Adapter, labels: Sequence[str]) -> None:

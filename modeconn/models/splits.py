@@ -4,8 +4,11 @@ from typing import Any
 
 from modeconn.models.encoded import EncodedTask
 from modeconn.models.family import Classifier, Family
+from modeconn.models.generating import questions_for
+from modeconn.models.heads import without_classes
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.metrics import GENERATED
 from modeconn.tasks.task import Task
 
 
@@ -31,20 +34,34 @@ def encode_split(
         settings: How rows are made.
 
     Raises:
+        ModelError: If a setting is only for classifiers.
         TaskError: If the split is missing, or an example cannot be encoded.
     """
+    check_followed(family, settings)
+    questions = questions_for(family, task, split, tokenizer, max_length=max_length, settings=settings)
     encoded = family.encode(task, split, tokenizer, max_length, settings)
     groups = token_budget_batches([family.length(row) for row in encoded.rows], settings.token_budget)
     return EncodedTask(
         task=task.name,
         split=split,
-        metric=task.metric,
+        metric="exact_match" if task.metric in GENERATED and questions is None else task.metric,
         rows=encoded,
         batches=tuple(family.collate([encoded.rows[i] for i in group], pad_id) for group in groups),
         order=tuple(i for group in groups for i in group),
         allowed=_own_classes(family, task) if settings.mask_labels else None,
         settings=settings,
+        questions=questions,
     )
+
+
+def check_followed(family: Family, settings: EncodingSettings) -> None:
+    """Raise if the settings ask for what only a classifier does: it would silently not be done.
+
+    Raises:
+        ModelError: If labels are to be masked, and the model has no classes.
+    """
+    if settings.mask_labels and not isinstance(family, Classifier):
+        raise without_classes("mask_labels (--mask-labels)", family.task_type)
 
 
 def _own_classes(family: Family, task: Task) -> tuple[int, ...] | None:

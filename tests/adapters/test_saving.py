@@ -3,6 +3,8 @@
 import json
 import os
 import re
+from functools import reduce
+from operator import add
 
 import pytest
 from points import make_point, make_tensors, write_folder
@@ -154,7 +156,7 @@ def test_a_difference_with_a_head_is_saved_once_added_to_a_checkpoint(tmp_path):
 
 def test_a_mean_of_many_heads_is_saved_though_its_coefficients_do_not_sum_to_one_exactly(tmp_path):
     points = [headed(seed) for seed in range(10)]
-    assert sum([0.1] * 10) != 1.0
+    assert reduce(add, [0.1] * 10) != 1.0  # sum() of Python 3.12 would make up for the rounding
     mean = combine([0.1] * 10, points)
     assert Adapter.from_pretrained(mean.save_pretrained(tmp_path / "mean")).saved
 

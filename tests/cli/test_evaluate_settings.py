@@ -1,6 +1,7 @@
 """Settings of `modeconn evaluate`: what each does, what is recorded of it, and where it is refused."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -102,22 +103,21 @@ def test_the_task_type_can_be_given_where_adapters_record_none(
 
 
 @pytest.mark.parametrize(
-    ("given", "flags"),
+    ("given", "setting"),
     [
-        (["--mask-labels"], "--mask-labels"),
-        (["--labels", "a", "b"], "--labels"),
-        (["--labels", "a", "--mask-labels"], "--labels and --mask-labels"),
+        (["--mask-labels"], "mask_labels (--mask-labels)"),
+        (["--labels", "a", "b"], "labels (--labels)"),
     ],
 )
 def test_settings_of_classifiers_are_refused_for_other_models(
-    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], flags: str
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], setting: str
 ) -> None:
     assert main([*line, *given, "--output-dir", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == (
-        f"error: {flags} cannot be followed: the model has no classes\n"
+        f"error: {setting} cannot be followed: the model has no classes\n"
         "  expected: a sequence classifier (SEQ_CLS)\n"
         "  got: a model of the kind CAUSAL_LM\n"
-        f"  remedy: leave {flags} out, or give --task-type SEQ_CLS if the adapters are a classifier's\n"
+        f"  remedy: leave {setting} out, or give task_type (--task-type) SEQ_CLS if the adapters are a classifier's\n"
     )
     assert not (tmp_path / "out").exists()
 
@@ -132,6 +132,7 @@ def test_how_examples_became_tokens_is_recorded_in_full(line: list[str], tmp_pat
         "token_budget": 512,
         "mask_labels": False,
         "separator": "\n",
+        "generate": True,
     }
 
 
@@ -165,3 +166,11 @@ def test_a_tolerance_chooses_the_positions_and_is_reported(
     assert resolution["num_evaluations"].iloc[0] == len(positions)
     assert positions.diff().dropna().round(6).nunique() > 1  # Chebyshev nodes, not a grid
     assert "how well the positions resolve the mean loss" in capsys.readouterr().out
+
+
+def test_a_dry_run_with_a_tolerance_counts_on_the_points_of_a_smooth_line(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line, "--tolerance", "0.01", "--dry-run", "--output-dir", str(tmp_path / "out")]) == 0
+    assert re.search(r"^points +21 *$", capsys.readouterr().out, re.MULTILINE)
+    assert not (tmp_path / "out").exists()

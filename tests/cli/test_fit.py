@@ -1,5 +1,6 @@
 """`modeconn fit`: what it leaves, what `evaluate` makes of it, and how it goes on."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from safetensors.torch import load_file
 
 from modeconn.adapters import Adapter
 from modeconn.cli.main import main
-from modeconn.paths import load_path
+from modeconn.paths import PolygonalChain, load_path
 from modeconn.runs import read_csv, read_record
 
 
@@ -93,3 +94,35 @@ def test_bad_settings(
 ) -> None:
     assert main([*fit, *more, "--output-dir", str(tmp_path / "fit")]) == 1
     assert told in capsys.readouterr().err
+
+
+def test_autoneb_leaves_a_chain_that_evaluate_reads(fit: list[str], task_folders: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "neb"
+    short = ["--num-steps", "4", "--num-cycles", "2", "--num-pivots", "1", "--max-pivots", "2"]
+    kept = [*fit[1 : fit.index("--num-steps")], "--eval-split", "train", "--quiet", "--learning-rate", "0.01"]
+    assert main(["autoneb", *kept, *short, "--output-dir", str(out)]) == 0
+    path = load_path(out)
+    assert isinstance(path, PolygonalChain)
+    assert path.name.startswith("autoneb ")
+    assert len(path.points) >= 3
+    record = read_record(out)
+    assert record is not None
+    assert record.command == "autoneb"
+    assert record.settings["num_cycles"] == 2
+    measured = ["evaluate", "--path", str(out), "--tasks", *task_folders, "--num-points", "3", "--quiet"]
+    assert main([*measured, "--output-dir", str(tmp_path / "measured")]) == 0
+
+
+def test_a_separator_reaches_the_fit(fit: list[str], tmp_path: Path) -> None:
+    task = tmp_path / "task"
+    task.mkdir()
+    records = [{"prompt": f"the cat {verb}", "answer": "mat"} for verb in ("sat", "ran", "is")]
+    (task / "train.json").write_text(json.dumps(records))
+    first = fit.index("--tasks") + 1
+    command = [*fit[:first], str(task), *fit[first + 2 :]]
+    histories = []
+    for name, separator in (("blank", []), ("word", ["--separator", " is "])):
+        assert main([*command, *separator, "--output-dir", str(tmp_path / name)]) == 0
+        histories.append(read_csv(tmp_path / name / "history.csv"))
+    assert not histories[0]["loss"].equals(histories[1]["loss"])
+    assert not histories[0]["worst_loss"].equals(histories[1]["worst_loss"])

@@ -158,3 +158,12 @@ def test_an_output_folder_with_an_input_is_never_written(
     assert main([*plane, "--path", str(moved), "--output-dir", str(tmp_path / "out"), "--overwrite"]) == 1
     assert "holds nothing that the run reads" in capsys.readouterr().err
     assert (tmp_path / "out" / "curve" / "path.json").exists()
+
+
+def test_how_examples_are_read_is_set_as_in_an_evaluation(plane: list[str], tmp_path: Path) -> None:
+    given = ["--separator", "\n", "--unlisted-answers", "leave-out", "--output-dir", str(tmp_path / "out")]
+    assert main([*plane, *given]) == 0
+    record = read_record(tmp_path / "out")
+    assert record is not None
+    assert record.facts["encoding"]["separator"] == "\n"
+    assert record.settings["unlisted_answers"] == "leave-out"

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from evaluation_tasks import make_task
 from safetensors.torch import load_file, save_file
 from tiny import LABELS, make_adapter, make_base, make_tokenizer
 from transformers import BertModel, GPT2Config, GPT2ForSequenceClassification, RobertaConfig
@@ -230,3 +231,19 @@ def test_a_models_line_says_what_it_is(bases):
     model = mc.AdapterModel.from_pretrained(bases("llama"), dtype="bfloat16")
     expected = f"CAUSAL_LM, dtype=torch.bfloat16, device='cpu', fingerprint='{model.fingerprint[:12]}')"
     assert repr(model) == f"AdapterModel({str(bases('llama'))!r}, {expected}"
+
+
+def test_labels_of_a_model_without_classes_are_refused(bases):
+    with pytest.raises(
+        ModelError, match=r"labels \(--labels\) cannot be followed: .*\n.*\n  got: a model of the kind CAUSAL_LM\n"
+    ):
+        mc.AdapterModel.from_pretrained(bases("llama"), labels=["a", "b"])
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_masked_labels_of_a_model_without_classes_are_refused(bases, family):
+    model = mc.AdapterModel.from_pretrained(bases(family))
+    task = make_task("first", 0)
+    assert model.encode(task).num_examples  # it is the setting that is refused
+    with pytest.raises(ModelError, match=r"mask_labels \(--mask-labels\) cannot be followed: the model has no classes"):
+        model.encode(task, settings=mc.EncodingSettings(mask_labels=True))
