@@ -11,13 +11,12 @@ import torch
 
 from modeconn.adapters.agreement import check_have_updates, check_same_base, check_same_shapes
 from modeconn.adapters.binding import bound, within
-from modeconn.adapters.config import AdapterConfig
+from modeconn.adapters.config import AdapterConfig, AsRead
 from modeconn.adapters.initial import since_initial
-from modeconn.adapters.kinds.kind import PREFIX
 from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.layout import Layout
-from modeconn.adapters.reading import read_adapter_files
-from modeconn.adapters.saving import check_savable, settings_to_save
+from modeconn.adapters.reading import read_adapter_files, renamed
+from modeconn.adapters.saving import check_savable, copy_name, settings_to_save
 from modeconn.adapters.stored import StoredTensors
 from modeconn.adapters.update import BaseWeights, Update
 from modeconn.adapters.writing import write_adapter
@@ -42,6 +41,8 @@ class Adapter:
         weight_sum: The sum of the coefficients: 1 for a checkpoint, 0 for a difference.
         source: The folder it was read from, if it is one unchanged checkpoint.
         own: The adapter's own tensors under PEFT's names; None for a combination of weight updates.
+        as_read: What its file says, where the point's own settings are others.
+        allow_zero: Whether it may turn out to change nothing once it meets its base (see `untrained`).
     """
 
     config: AdapterConfig
@@ -53,6 +54,8 @@ class Adapter:
     weight_sum: float = 1.0
     source: Path | None = None
     own: Mapping[str, torch.Tensor] | None = None
+    as_read: AsRead | None = None
+    allow_zero: bool = True
 
     @classmethod
     def from_pretrained(
@@ -70,7 +73,9 @@ class Adapter:
             source: A folder, a weights file beside its adapter_config.json (`lora_<task>.pt`), or a hub id.
             revision: Branch, tag or commit on the hub.
             name: How tables call the point; the folder's last part by default.
-            allow_zero: Accept an adapter that changes nothing, such as one saved before training.
+            allow_zero: Accept an adapter that changes nothing, such as one saved before training. Of initialisations
+                that take part of the base away, and of norms and biases that take its place, only the base can tell:
+                there a model refuses it when it is checked.
             initial: The same adapter as it was before training, a folder or hub id: for initialisations that take part
                 of the base away (CorDA, LoRA-GA, PiSSA by iteration) and were not recorded beside the adapter. The
                 point is then plain LoRA of twice the rank.
@@ -80,7 +85,8 @@ class Adapter:
                 update is zero everywhere.
         """
         found = read_adapter_files(source, revision=revision)
-        files = since_initial(found, initial)
+        known = renamed(found)
+        files = since_initial(known, initial)
         config = AdapterConfig.parse(files.config, f"the adapter in {files.folder}")
         adapter = cls.from_tensors(
             files.tensors,
@@ -88,6 +94,8 @@ class Adapter:
             name=name or Path(source).name or str(source),
             provenance=files.provenance,
             source=files.folder if files is found and files.folder.is_dir() else None,
+            as_read=None if files is found else AsRead(AdapterConfig(known.config, config.origin), files.folder),
+            allow_zero=allow_zero,
         )
         if not allow_zero and adapter.is_zero:
             raise AdapterError(
@@ -113,7 +121,7 @@ class Adapter:
             fields: Other fields of the adapter, such as `name`.
         """
         parts = config.kind.read(tensors, config)
-        copies = {_copy_name(name) for name in parts.base_copies}
+        copies = {copy_name(name) for name in parts.base_copies}
         lazy = isinstance(tensors, StoredTensors)  # a full model is not read into a dict
         own = tensors if lazy else {name: value for name, value in tensors.items() if name not in copies}
         return cls(config, parts.updates, parts.saved, parts.base_copies, own=own, **fields)
@@ -127,7 +135,7 @@ class Adapter:
             AdapterError: If the point is a difference, or the folder cannot be written.
         """
         check_savable(self)
-        copies = {_copy_name(name): value for name, value in self.base_copies.items()}
+        copies = {copy_name(name): value for name, value in self.base_copies.items()}
         return write_adapter(Path(folder), {**self.tensors, **copies}, settings_to_save(self), self.provenance)
 
     @cached_property
@@ -144,7 +152,7 @@ class Adapter:
         """Names, shapes and order of `tensors`."""
         if isinstance(self.own, StoredTensors):
             return self.own.layout
-        return Layout.of(self.tensors)
+        return Layout.of(self.tensors, constants=self.config.kind.constants)
 
     @property
     def vector(self) -> torch.Tensor:
@@ -154,7 +162,8 @@ class Adapter:
     def with_vector(self, vector: torch.Tensor, *, name: str = "point") -> "Adapter":
         """An adapter of the same layout and scaling whose tensors are those of `vector`, `[P]`."""
         fields = {"name": name, "provenance": self.provenance, "weight_sum": self.weight_sum}
-        return Adapter.from_tensors(self.layout.unpack(vector), self.config, **fields)
+        constants = {key: self.tensors[key] for key, _ in self.layout.constants}
+        return Adapter.from_tensors({**constants, **self.layout.unpack(vector)}, self.config, **fields)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -289,9 +298,3 @@ def combine(
         name=name or "combination",
         weight_sum=sum(c * p.weight_sum for c, p in pairs),
     )
-
-
-def _copy_name(parameter: str) -> str:
-    """PEFT's name of a base weight that is saved beside the adapter."""
-    module, _, leaf = parameter.rpartition(".")
-    return f"{PREFIX}{module}.base_layer.{leaf}"

@@ -5,7 +5,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeconn.adapters.base_folders import Sameness, compared
 from modeconn.adapters.full_agreement import check_same_models
+from modeconn.adapters.skeleton import LANGUAGE_MODELS
 from modeconn.adapters.update import agree
 from modeconn.errors import AdapterError, listed
 
@@ -26,15 +28,12 @@ def check_have_updates(points: "Sequence[Adapter]") -> None:
         )
 
 
-_TAIL = 1 << 16  # bytes of a weights file that tell one model from another
-
-
 def check_same_base(points: "Sequence[Adapter]") -> None:
     """Raise if the points are known to be of different bases.
 
     That is where recorded fingerprints differ, or where two adapters name folders that are both there and hold other
-    weights. Names alone decide nothing here: bases are moved and copied, and `base=` (`--base-model`) overrides names.
-    See `check_same_names`.
+    weights, in whatever files and precision. Names alone decide nothing here: bases are moved and copied, and `base=`
+    (`--base-model`) overrides names. See `check_same_names`.
     """
     bases = {p.provenance["base_fingerprint"]: p for p in points if "base_fingerprint" in p.provenance}
     if len(bases) > 1:
@@ -46,7 +45,7 @@ def check_same_base(points: "Sequence[Adapter]") -> None:
         )
     for first, other in _named_apart(points):
         here, there = (Path(str(point.config.base_model)).expanduser() for point in (first, other))
-        if _are_different_models(here, there):
+        if compared(here, there) is Sameness.DIFFERENT:
             raise AdapterError(
                 "the points belong to different base models",
                 expected="checkpoints of one base model",
@@ -59,15 +58,27 @@ def check_same_base(points: "Sequence[Adapter]") -> None:
 def check_same_names(points: "Sequence[Adapter]") -> None:
     """Raise if two points name different bases, and nobody has said which base is used.
 
-    A name in another folder or of another owner is the same one: `old/place/llama` and `owner/llama`.
+    A name in another folder or of another owner is the same one, `old/place/llama` and `owner/llama`, and so are two
+    folders that hold the same numbers.
     """
     for first, other in _named_apart(points):
         names = [str(point.config.base_model) for point in (first, other)]
-        if Path(names[0]).name.casefold() != Path(names[1]).name.casefold():
+        same = compared(*(Path(name) for name in names))
+        got = f"{names[0]} by {first.name} and {names[1]} by {other.name}"
+        if same is Sameness.ROUNDED:
+            raise AdapterError(
+                "the points name one base model in two precisions",
+                expected="one base model, named by every point",
+                got=f"{got}, one of them a rounded copy of the other",
+                remedy="give the one that is to be used with --base-model (in Python: base=...); an adapter that was"
+                " trained on the other is then slightly off",
+            )
+        known = same is Sameness.ONE or Path(names[0]).name.casefold() == Path(names[1]).name.casefold()
+        if not known:
             raise AdapterError(
                 "the points name different base models",
                 expected="one base model, named by every point",
-                got=f"{names[0]} by {first.name} and {names[1]} by {other.name}",
+                got=got,
                 remedy="join checkpoints of one base; if it is one under two names, give it with --base-model",
             )
 
@@ -90,21 +101,11 @@ def _absolute(point: "Adapter") -> Path:
     return Path(str(point.config.base_model)).expanduser().resolve()
 
 
-def _are_different_models(folder: Path, other: Path) -> bool:
-    """Whether two folders are there, and hold weights that are not those of one model."""
-    ends = [_ends_of_weights(one) for one in (folder, other)]
-    return all(ends) and ends[0] != ends[1]
-
-
-def _ends_of_weights(folder: Path) -> list[tuple[str, int, bytes]]:
-    """Names, sizes and last bytes of a model's safetensors: a copy has the same."""
-    found = []
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as handle:
-            size = file.stat().st_size
-            handle.seek(max(size - _TAIL, 0))
-            found.append((file.name, size, handle.read()))
-    return found
+def _policies(*points: "Adapter") -> str:
+    """What can be said about heads, in words: language models have none of their own."""
+    language = any(point.config.task_type in LANGUAGE_MODELS for point in points)
+    own = "" if language else ', "own" (of classifiers only)'
+    return f'heads="shared"{own} or "skip" (--heads)'
 
 
 def check_same_shapes(points: "Sequence[Adapter]") -> None:
@@ -131,7 +132,7 @@ def check_same_shapes(points: "Sequence[Adapter]") -> None:
                 expected="the same shape of every parameter, and the same saved modules",
                 got=listed(differences),
                 remedy="train the adapters on one base with one head over the union of the labels, or say whose head"
-                ' counts: heads="shared", "own" (of classifiers only) or "skip" (--heads)',
+                f" counts: {_policies(first, other)}",
             )
         _check_same_classes(first, other)
 
@@ -151,5 +152,5 @@ def _check_same_classes(first: "Adapter", other: "Adapter") -> None:
             expected="the same classes in the same order",
             got=f"{first.provenance['labels']} and {other.provenance['labels']}",
             remedy="train them in one run, which makes one head over the union of the labels, or say whose head counts:"
-            ' heads="shared", "own" (of classifiers only) or "skip" (--heads)',
+            f" {_policies(first, other)}",
         )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -107,3 +108,19 @@ class AdapterConfig:
             if re.match(rf"(.*\.)?({pattern})$", module):
                 return value
         return default
+
+
+@dataclass(frozen=True)
+class AsRead:
+    """What an adapter's file says, where the point's own settings are others.
+
+    That is where its first factors were subtracted, so that the rank is twice the trained one, and where its kind was
+    renamed.
+
+    Attributes:
+        config: The settings in the file.
+        folder: Where it lies.
+    """
+
+    config: AdapterConfig
+    folder: Path

@@ -1,5 +1,6 @@
 """The names, shapes and order of a point's tensors: how an adapter becomes one vector and back."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ class Layout:
 
     Attributes:
         shapes: Tensor names and shapes in the order in which they lie in the vector.
+        constants: Names of tensors that lie in no vector and must be equal, with the hash of their numbers.
 
     Example:
         >>> layout = Layout.of({"b": torch.zeros(2), "a": torch.ones(2, 2)})
@@ -25,11 +27,22 @@ class Layout:
     """
 
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    constants: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, tensors: Mapping[str, torch.Tensor]) -> "Layout":
-        """The layout of named tensors, in the order of their names."""
-        return cls(tuple((name, tuple(tensors[name].shape)) for name in sorted(tensors)))
+    def of(cls, tensors: Mapping[str, torch.Tensor], *, constants: tuple[str, ...] = ()) -> "Layout":
+        """The layout of named tensors, in the order of their names.
+
+        Args:
+            tensors: Names -> tensors.
+            constants: Endings of the names of tensors that are no coordinates (see `Kind.constants`).
+        """
+        fixed = [name for name in sorted(tensors) if constants and name.endswith(constants)]
+        free = [name for name in sorted(tensors) if name not in fixed]
+        return cls(
+            tuple((name, tuple(tensors[name].shape)) for name in free),
+            tuple((name, _digest(tensors[name])) for name in fixed),
+        )
 
     @property
     def num_parameters(self) -> int:
@@ -38,7 +51,9 @@ class Layout:
 
     def pack(self, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Named tensors as one vector, `[P]`."""
-        self.check(Layout.of(tensors), "the tensors")
+        fixed = dict(self.constants)
+        moving = {name: value for name, value in tensors.items() if name not in fixed}
+        Layout(self.shapes).check(Layout.of(moving), "the tensors")
         return torch.cat([tensors[name].reshape(-1) for name, _ in self.shapes])  # [P]
 
     def unpack(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -75,9 +90,17 @@ class Layout:
             for name in mine.keys() & theirs.keys()
             if mine[name] != theirs[name]
         ]
+        fixed, others = dict(self.constants), dict(other.constants)
+        differences += [f"{name}, with other numbers" for name in fixed | others if fixed.get(name) != others.get(name)]
         raise AdapterError(
             f"{what} and the first point have different layouts",
             expected=f"{len(mine)} tensors of the same names and shapes",
             got=listed(differences),
             remedy='join points of different ranks or modules in space="weights"',
         )
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    """SHA-256 in hex of a tensor of whole numbers, whatever their dtype."""
+    whole = tensor.detach().cpu().long().contiguous()
+    return hashlib.sha256(f"{tuple(whole.shape)}".encode() + whole.numpy().tobytes()).hexdigest()

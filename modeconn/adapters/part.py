@@ -7,6 +7,8 @@ from typing import Protocol
 
 import torch
 
+from modeconn.errors import AdapterError
+
 ANY = -1  # a size that only the base knows
 
 
@@ -24,6 +26,23 @@ class BaseWeights(Protocol):
     def has(self, parameter: str) -> bool:
         """Whether there is such a parameter."""
         ...
+
+
+def linear_shape(base: BaseWeights, parameter: str) -> tuple[int, int]:
+    """The shape of a base's matrix in the orientation of `torch.nn.Linear`, `(out, in)`.
+
+    Raises:
+        AdapterError: If the parameter is no matrix.
+    """
+    shape = tuple(base.weight(parameter).shape)
+    if len(shape) != 2:
+        raise AdapterError(
+            f"an adapter changes {parameter} as a matrix",
+            expected="a weight [out, in] in the base model",
+            got=f"a weight {list(shape)}",
+            remedy="give the base that the adapter was trained on; convolutions are not supported for its kind",
+        )
+    return (shape[1], shape[0]) if base.transposed(parameter) else (shape[0], shape[1])
 
 
 @dataclass(frozen=True, eq=False)

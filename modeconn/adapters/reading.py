@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from modeconn.adapters.full import CONFIG_FILE as MODEL_CONFIG_FILE
 from modeconn.adapters.full import FullModel
 from modeconn.adapters.kinds.full import full_config
+from modeconn.adapters.kinds.miss import from_bone
+from modeconn.adapters.kinds.table import KINDS
 from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model
 from modeconn.adapters.stored import StoredTensors
 from modeconn.errors import AdapterError, listed
@@ -64,12 +66,29 @@ def read_adapter_files(source: str | Path, *, revision: str | None = None) -> Ad
     config = _read_json(folder / CONFIG_FILE, _config_remedy(folder))
     provenance = _read_provenance(folder)
     raw = _read_file(place) if place.is_file() else _read_tensors(folder)
-    _check_kinds(raw, folder)
+    kind = KINDS.get(str(config.get("peft_type")).upper())
+    constants = kind.constants if kind is not None else ()
+    _check_kinds(raw, folder, constants=constants)
     # Copies: the file is mapped, and may change or vanish while the adapter is in use.
-    tensors = {name: value.detach().to(torch.float32, copy=True) for name, value in raw.items()}
+    tensors = {name: _copied(value, name.endswith(constants)) for name, value in raw.items()}
     prunes = str(config.get("peft_type")).upper() == "ADALORA" and bool(config.get("rank_pattern"))
     _check_values(tensors, folder, may_be_empty=prunes)
     return AdapterFiles(place, config, tensors, provenance)
+
+
+def renamed(files: AdapterFiles) -> AdapterFiles:
+    """An adapter under the names that present versions of PEFT know; the same object where it has them already."""
+    if str(files.config.get("peft_type")).upper() != "BONE":
+        return files
+    config, tensors = from_bone(files.config, files.tensors)
+    return replace(files, config=config, tensors=tensors)
+
+
+def _copied(value: torch.Tensor, constant: bool) -> torch.Tensor:
+    """A tensor in float32; whole numbers as they are, or as int32 where a file holds them as floats."""
+    if not constant:
+        return value.detach().to(torch.float32, copy=True)
+    return value.detach().to(torch.int32 if value.is_floating_point() else value.dtype, copy=True)
 
 
 def read_initial_factors(folder: Path) -> dict[str, torch.Tensor]:
@@ -207,13 +226,19 @@ def _unreadable(folder: Path, error: Exception) -> AdapterError:
     )
 
 
-def _check_kinds(values: Mapping[Any, Any], folder: Path) -> None:
-    """Raise unless all are named dense tensors of floating point numbers; a pickle may hold anything else."""
+def _check_kinds(values: Mapping[Any, Any], folder: Path, *, constants: tuple[str, ...] = ()) -> None:
+    """Raise unless all are named dense tensors of floating point numbers; a pickle may hold anything else.
+
+    Args:
+        values: What was read.
+        folder: Where, for messages.
+        constants: Endings of the names of tensors that may be whole numbers.
+    """
     odd = []
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             odd.append(f"{name} ({type(value).__name__})")
-        elif not value.is_floating_point() or value.layout != torch.strided:
+        elif value.layout != torch.strided or not (value.is_floating_point() or _is_whole(name, value, constants)):
             odd.append(f"{name} ({value.dtype}, {value.layout})")
     narrow = [f"{n} ({v.dtype})" for n, v in values.items() if isinstance(v, torch.Tensor) and "float8" in str(v.dtype)]
     if narrow:
@@ -230,6 +255,12 @@ def _check_kinds(values: Mapping[Any, Any], folder: Path) -> None:
             got=listed(odd),
             remedy="save the adapter again with PEFT's save_pretrained",
         )
+
+
+def _is_whole(name: str, value: torch.Tensor, constants: tuple[str, ...]) -> bool:
+    """Whether a tensor is one of those that may be whole numbers, and is."""
+    whole = value.dtype in (torch.uint8, torch.int16, torch.int32, torch.int64)
+    return bool(constants) and name.endswith(constants) and whole
 
 
 def _check_values(tensors: Mapping[str, torch.Tensor], folder: Path, *, may_be_empty: bool = False) -> None:

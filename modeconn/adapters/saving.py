@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from modeconn.adapters.kinds.kind import PREFIX
 from modeconn.errors import AdapterError, listed
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ def settings_to_save(point: "Adapter") -> dict[str, Any]:
     if raw.get("task_type") == "SEQ_CLS" and not point.saved and not raw.get("modules_to_save"):
         raw["task_type"] = None
     return raw
+
+
+def copy_name(parameter: str) -> str:
+    """PEFT's name of a base weight that is saved beside the adapter."""
+    module, _, leaf = parameter.rpartition(".")
+    return f"{PREFIX}{module}.base_layer.{leaf}"
 
 
 def _refusal(point: "Adapter", *, expected: str, got: str, remedy: str) -> AdapterError:

@@ -100,7 +100,8 @@ def rows_of(point: Adapter, base: MeasuredBase | None = None) -> list[Row]:
         point: The point.
         base: Its base, for norms relative to it, and for changes that are functions of it.
     """
-    kind, dtypes = kind_name(point.config), _dtypes(point)
+    told = told_settings(point)
+    kind, dtypes = kind_name(told), _dtypes(point)
     if not point.config.kind.has_update:
         shapes = dict(point.layout.shapes)
         heads = {name for name in shapes for saved in point.saved if name.endswith(saved)}
@@ -117,8 +118,8 @@ def rows_of(point: Adapter, base: MeasuredBase | None = None) -> list[Row]:
             parameter=name,
             count=1,
             kind=kind,
-            rank=_rank(from_file, name),  # bound to the base, PiSSA has twice the rank
-            alpha=_alpha(point, name.rpartition(".")[0]),
+            rank=_rank(from_file, name, told),  # bound to the base, PiSSA has twice the rank
+            alpha=_alpha(told, name.rpartition(".")[0]),
             dtype=_dtype_of(update) or by_module.get(name.rpartition(".")[0]),
             shape=update.shape,
             norm=_norm(update, name, None if base is None else base.model),
@@ -185,24 +186,29 @@ def linear_weights(base: FullModel) -> frozenset[str]:
     )
 
 
-def _rank(point: Adapter, name: str) -> int | None:
+def told_settings(point: Adapter) -> AdapterConfig:
+    """The settings in the point's file: those of the training, also where the point's own were made from them."""
+    return point.config if point.as_read is None else point.as_read.config
+
+
+def _rank(point: Adapter, name: str, settings: AdapterConfig) -> int | None:
     """The bound of an update's rank that its factors give, else that of the settings."""
     update = point.updates[name]
-    if update.low_rank:
+    if update.low_rank and point.as_read is None:
         return update.rank
-    matrix = len(update.shape) > 1 and isinstance(point.config.raw.get("r"), int)
-    return point.config.rank(name.rpartition(".")[0]) if matrix else None
+    matrix = len(update.shape) > 1 and isinstance(settings.raw.get("r"), int)
+    return settings.rank(name.rpartition(".")[0]) if matrix else None
 
 
-def _alpha(point: Adapter, module: str) -> float | None:
+def _alpha(settings: AdapterConfig, module: str) -> float | None:
     """The setting that scales a module's update."""
-    key = next((key for key in _ALPHAS if point.config.raw.get(key) is not None), None)
-    return None if key is None else float(point.config.by_pattern("alpha_pattern", module, point.config.raw[key]))
+    key = next((key for key in _ALPHAS if settings.raw.get(key) is not None), None)
+    return None if key is None else float(settings.by_pattern("alpha_pattern", module, settings.raw[key]))
 
 
 def _dtypes(point: Adapter) -> dict[str, str]:
     """The dtypes of the tensors in an adapter's file, by their names there; nothing of what is not a file."""
-    folder = point.source or Path()
+    folder = point.source or (point.as_read.folder if point.as_read is not None else Path())
     if (folder / WEIGHTS_FILE).is_file():
         found = read_header(folder / WEIGHTS_FILE)
     elif (folder / PICKLE_FILE).is_file():

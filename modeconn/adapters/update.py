@@ -122,7 +122,9 @@ class Update:
                 expected="low-rank parts only",
                 got=", ".join(sorted({type(part).__name__ for part in self.parts})),
                 remedy="take the nearest LoRA adapter: truncated(point, rank), on the command line modeconn export"
-                " --rank; or write a full model with --merged",
+                " --rank; or write a full model with --merged"
+                if len(self.shape) > 1
+                else "write a full model: export_merged(point, folder), on the command line modeconn export --merged",
             )
         up = torch.cat([part.up.to(dtype) for part in self.low_rank], dim=1)  # [rows, R]
         scaled = [

@@ -6,7 +6,7 @@ of them get a size at all, and the fit is checked. The base stays on disk.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +46,10 @@ def run(settings: Settings) -> int:
     bases = _bases(points, settings.base_model)
     rows = [rows_of(point, bases.get(point.name)) for point in points]
     summaries = [_summary(point, own, bases.get(point.name)) for point, own in zip(points, rows, strict=True)]
-    pairs = [joining(first, second) for first, second in combinations(points, 2)]
+    given = settings.base_model is not None
+    pairs = [joining(first, second, base_given=given) for first, second in combinations(points, 2)]
     modules = [row for own in rows for row in own]
-    notes = _notes(points, summaries, rows)
+    notes = _notes(points, summaries, rows, bases)
     if settings.json:
         content = {
             "adapters": summaries,
@@ -85,13 +86,13 @@ def _bases(points: "Sequence[Adapter]", base_model: str | None) -> "dict[str, Me
 
 def _summary(point: "Adapter", rows: "Sequence[Row]", base: "MeasuredBase | None") -> dict[str, Any]:
     """One point as a row."""
-    from modeconn.adapters.summary import kind_name, linear_weights, total_norm
+    from modeconn.adapters.summary import kind_name, linear_weights, told_settings, total_norm
 
     changes = [row for row in rows if row.kind != "saved"]
     linear = linear_weights(base.model) if base is not None else frozenset()
     return {
         "adapter": point.name,
-        "kind": kind_name(point.config),
+        "kind": kind_name(told_settings(point)),
         "task type": point.config.task_type,
         "base model": point.config.base_model,
         "modules": len(changes),
@@ -132,13 +133,19 @@ def _as_dict(row: "Row") -> dict[str, Any]:
 
 
 def _notes(
-    points: "Sequence[Adapter]", summaries: Sequence[dict[str, Any]], rows: "Sequence[Sequence[Row]]"
+    points: "Sequence[Adapter]",
+    summaries: Sequence[dict[str, Any]],
+    rows: "Sequence[Sequence[Row]]",
+    bases: "Mapping[str, MeasuredBase]",
 ) -> list[str]:
     """What a reader of the tables should know."""
+    from modeconn.adapters.untrained import changes_nothing
+
     notes = []
     for point, own in zip(points, rows, strict=True):
         name, kind = point.name, point.config.kind
-        if point.is_zero:
+        base = bases.get(name)
+        if point.is_zero or (base is not None and changes_nothing(point, base.model)):
             notes.append(f"{name} changes nothing: it was saved before training")
         if not kind.has_update:
             notes.append(f"{name} has no weight update ({kind.name}), so no norms; its own tensors are listed")

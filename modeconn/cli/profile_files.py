@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str, Sequence[str]] | None = None) -> None:
-    """Write profile.csv, examples.parquet, barriers.csv, resolution.csv if there is one, and the profile's figures.
+    """Write the profile's tables and figures: outputs.parquet and resolution.csv only where it has any.
 
     Args:
         run: The run folder, opened.
@@ -23,6 +23,8 @@ def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str,
     run.record(checks=dict(profile.checks))
     run.write_csv(profile.frame, "profile.csv")
     run.write_parquet(profile.examples, "examples.parquet")
+    if profile.outputs is not None:
+        run.write_parquet(profile.outputs, "outputs.parquet")
     run.write_csv(both_barriers(profile), "barriers.csv")
     if profile.resolution is not None:
         run.write_csv(profile.resolution, "resolution.csv")

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from modeconn.errors import RunError
 from modeconn.runs.settings import flag_help
 
+AdapterKind = Literal[
+    "lora", "rslora", "dora", "pissa", "olora", "wegeft", "loretta-rep", "loretta-adp", "loha", "lokr", "vera", "ia3",
+    "fourierft", "oft", "boft", "ln-tuning", "prompt-tuning", "p-tuning", "prefix-tuning", "full",
+]  # fmt: skip
 PER_TASK = ("learning_rate", "num_train_epochs")  # one value for all tasks, or one a task
 
 
@@ -25,10 +29,15 @@ class TrainSettings:
     """
 
     method: Literal["sequential"] = field(default="sequential", metadata=flag_help("training method"))
-    adapter: Literal["lora"] = field(default="lora", metadata=flag_help("kind of adapter"))
-    rank: int = field(default=8, metadata=flag_help("rank r of the adapter"))
-    lora_alpha: float = field(default=16, metadata=flag_help("scaling is lora_alpha / rank"))
-    lora_dropout: float = field(default=0.0, metadata=flag_help("dropout before the adapter"))
+    adapter: AdapterKind = field(default="lora", metadata=flag_help("kind of adapter; full trains all weights"))
+    rank: int | None = field(default=None, metadata=flag_help("rank r of the adapter (8 where the kind has one)"))
+    lora_alpha: float | None = field(
+        default=None, metadata=flag_help("scaling is lora_alpha / rank (16 where the kind has one)")
+    )
+    lora_dropout: float | None = field(default=None, metadata=flag_help("dropout before the adapter"))
+    adapter_options: dict[str, Any] = field(
+        default_factory=dict, metadata=flag_help("further settings of the adapter, by PEFT's names")
+    )
     target_modules: tuple[str, ...] | None = field(
         default=None, metadata=flag_help("modules that get an adapter; none takes PEFT's choice for the architecture")
     )
@@ -60,10 +69,15 @@ class TrainSettings:
             self._check(name, "numbers above 0, at least one", holds=bool(values) and all(v > 0 for v in values))
         whole = all(isinstance(value, Integral) for value in self.num_train_epochs)
         self._check("num_train_epochs", "whole numbers", holds=whole)
-        for name in ("rank", "lora_alpha", "per_device_train_batch_size", "max_grad_norm", "token_budget"):
+        self._check(
+            "adapter", f"one of {', '.join(get_args(AdapterKind))}", holds=self.adapter in get_args(AdapterKind)
+        )
+        for name in ("rank", "lora_alpha"):
+            self._check(name, "a number above 0", holds=getattr(self, name) is None or getattr(self, name) > 0)
+        for name in ("per_device_train_batch_size", "max_grad_norm", "token_budget"):
             self._check(name, "a number above 0", holds=getattr(self, name) > 0)
         self._check("weight_decay", "0 or a number above", holds=self.weight_decay >= 0)
-        self._check("lora_dropout", "a part, from 0 to below 1", holds=0 <= self.lora_dropout < 1)
+        self._check("lora_dropout", "a part, from 0 to below 1", holds=0 <= (self.lora_dropout or 0) < 1)
         self._check("warmup_ratio", "a part, from 0 to 1", holds=0 <= self.warmup_ratio <= 1)
 
     def for_task(self, number: int, num_tasks: int) -> tuple[float, int]:

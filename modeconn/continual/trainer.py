@@ -1,6 +1,5 @@
 """Training on tasks in sequence: a checkpoint after each, and how well every task is served by it."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,18 +7,17 @@ from typing import Any
 
 import pandas as pd
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import get_linear_schedule_with_warmup
 
 from modeconn.adapters.adapter import Adapter
-from modeconn.adapters.config import AdapterConfig
-from modeconn.continual.lora import new_adapter
+from modeconn.continual.learner import learner
 from modeconn.continual.settings import TrainSettings
 from modeconn.errors import EvaluationError, RunError, listed
 from modeconn.evaluation.evaluate import check_tasks
 from modeconn.models.adapter_model import AdapterModel
-from modeconn.models.encoded import EncodedTask
+from modeconn.models.encoded import EncodedTask, ExampleSums
 from modeconn.models.family import score_batch
+from modeconn.models.generating import example_sums
 from modeconn.models.loading import guess_task_type
 from modeconn.runs import RunFolder, read_csv, refuse_inputs_inside, resolved
 from modeconn.tasks.batching import shuffled_batches
@@ -132,7 +130,7 @@ class _Sequence:
         training = EncodingSettings(max_length=settings.max_length, score_eos=settings.score_eos, all_choices=False)
         self.eval_sets = [self.model.encode(task, settings.eval_split, evaluation) for task in tasks]
         self.train_sets = [self.model.encode(task, "train", training) for task in tasks]
-        self.peft_model = new_adapter(self.model, settings)
+        self.learner = learner(self.model, settings)
         truncated = {one.task: one.rows.num_truncated for one in self.train_sets}
         run.record(
             device=settings.device,
@@ -145,18 +143,17 @@ class _Sequence:
 
     def train(self, names: Sequence[str]) -> pd.DataFrame:
         """Train task after task; returns the score matrix as a table."""
-        rows = self._score(0, self._point())
+        with torch.no_grad():
+            rows = self._score(0, [example_sums(self.model, self.learner.module, one) for one in self.eval_sets])
         for number, name in enumerate(names, start=1):
             folder = self.run.folder / name
             if folder.exists():  # a former start of this run got so far
-                point = Adapter.from_pretrained(folder)
-                set_peft_model_state_dict(self.peft_model, dict(point.tensors))
+                self.learner.load(folder)
             else:
                 self._train_task(number)
                 with self.run.replacing(name) as temporary:
-                    self._point().save_pretrained(temporary)
-                point = Adapter.from_pretrained(folder)
-            rows += self._score(number, point)
+                    self.learner.save(temporary)
+            rows += self._score(number, self.model.evaluate(Adapter.from_pretrained(folder), self.eval_sets))
         columns = ["method", "adapter", "seed", "after_task", "task", "metric", "score"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -172,10 +169,10 @@ class _Sequence:
             for _ in range(num_epochs)
             for rows in shuffled_batches(lengths, settings.per_device_train_batch_size, generator)
         ]
-        weights = [weight for weight in self.peft_model.parameters() if weight.requires_grad]
+        weights = list(self.learner.weights.values())
         optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=settings.weight_decay)
         schedule = get_linear_schedule_with_warmup(optimizer, int(settings.warmup_ratio * len(plan)), len(plan))
-        self.peft_model.train()
+        self.learner.module.train()
         for step, rows in enumerate(plan):
             loss = self._loss(data, rows, step)
             loss.backward()
@@ -185,13 +182,13 @@ class _Sequence:
             optimizer.zero_grad()
             if self.progress:
                 self.progress(step + 1, len(plan), f"task {number} of {len(self.tasks)}: {data.task}")
-        self.peft_model.eval()
+        self.learner.module.eval()
 
     def _loss(self, data: EncodedTask, rows: Sequence[int], step: int) -> torch.Tensor:
         """Mean loss of a batch in nats per scored token."""
         family = self.model.family
         batch = family.collate([data.rows.rows[row] for row in rows], self.model.pad_id).to(self.model.device)
-        losses, _ = score_batch(family, self.peft_model.base_model.model, batch)
+        losses, _ = score_batch(family, self.learner.module, batch)
         loss = losses.sum() / (batch.targets >= 0).sum()
         if not torch.isfinite(loss):
             raise EvaluationError(
@@ -202,22 +199,11 @@ class _Sequence:
             )
         return loss
 
-    def _point(self) -> Adapter:
-        """The adapter as it is now."""
-        config = {**self.peft_model.peft_config["default"].to_dict(), "inference_mode": True}
-        config = json.loads(json.dumps(config, default=sorted))  # plain values: enums and sets are PEFT's
-        provenance: dict[str, Any] = {"base_fingerprint": self.model.fingerprint}
-        labels = getattr(self.model.family, "labels", None)
-        if labels:
-            provenance["labels"] = list(labels)
-        tensors = {name: value.detach().clone() for name, value in get_peft_model_state_dict(self.peft_model).items()}
-        return Adapter.from_tensors(tensors, AdapterConfig.parse(config, "the adapter"), provenance=provenance)
-
-    def _score(self, after_task: int, point: Adapter) -> list[tuple[Any, ...]]:
-        """Rows of the score matrix at a point."""
+    def _score(self, after_task: int, scored: Sequence[ExampleSums]) -> list[tuple[Any, ...]]:
+        """Rows of the score matrix."""
         rows = []
         prefix = (self.settings.method, self.settings.adapter, self.settings.seed, after_task)
-        for split, sums in zip(self.eval_sets, self.model.evaluate(point, self.eval_sets), strict=True):
+        for split, sums in zip(self.eval_sets, scored, strict=True):
             rows.append((*prefix, split.task, split.metric, float(sums.score.mean())))
             rows.append((*prefix, split.task, "loss", float(sums.loss_sum.sum() / sums.num_tokens.sum())))
         return rows

@@ -1,13 +1,14 @@
 """Bands of whole profiles as a table, from per-example records."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 
-from modeconn.evaluation.bands import Above, profile_band
-from modeconn.evaluation.intervals import MIN_EXAMPLES
-from modeconn.evaluation.paired import Metric, check_metric, paired_records
+from modeconn.evaluation.bands import Above, band_over_tasks, check_above
+from modeconn.evaluation.barrier import check_positions
+from modeconn.evaluation.paired import Metric, check_confidence, check_metric
+from modeconn.evaluation.paired_records import parts_of, records_by_path
 
 BAND_COLUMNS = ("path", "space", "task", "metric", "above", "t", "value", "low", "high", "critical")
 
@@ -18,6 +19,7 @@ def band_table(
     *,
     metric: Metric = "loss",
     above: Above = "nothing",
+    mixtures: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
     confidence: float = 0.95,
     num_resamples: int = 2000,
     seed: int = 0,
@@ -29,6 +31,7 @@ def band_table(
         examples: Its per-example records.
         metric: "loss", or "score" for the error `1 - score`.
         above: "nothing", or the baseline that is subtracted.
+        mixtures: (path, task) -> the weights of the tasks that it is the mean of, where it is one.
         confidence: That of each band.
         num_resamples: Resamples of the examples.
         seed: Of the resampling.
@@ -37,19 +40,25 @@ def band_table(
         One row for each path, task and position, with `BAND_COLUMNS`.
 
     Raises:
-        EvaluationError: If the metric or the baseline is unknown, or a setting is out of range.
+        EvaluationError: If the metric or the baseline is unknown, an example has a value that is not finite, or a
+            setting is out of range.
     """
     check_metric(metric)
-    spaces = frame.groupby("path", sort=False)["space"].first()
+    check_above(above)
+    check_confidence(confidence, num_resamples)
+    by_path = records_by_path(examples)
+    settings: dict[str, Any] = {"confidence": confidence, "num_resamples": num_resamples, "seed": seed}
     tables = []
-    for key, records in examples.groupby(["path", "task"], sort=False):
-        path, task = cast(tuple[str, str], key)
-        sums, tokens = paired_records(records, metric)
-        if len(sums) < MIN_EXAMPLES:
+    for key, group in frame.groupby(["path", "space", "task"], sort=False):
+        path, space, task = cast(tuple[str, str, str], key)
+        weights = (mixtures or {}).get((path, task), {task: 1.0})
+        t = group["t"].to_numpy(dtype=float)
+        parts = parts_of(by_path.get(path, {}), weights, metric, t)
+        if parts is None:
             continue
-        t = np.unique(records["t"].to_numpy())
-        band = profile_band(t, sums, tokens, above=above, confidence=confidence, num_resamples=num_resamples, seed=seed)
-        names = {"path": path, "space": spaces[path], "task": task, "metric": metric, "above": above}
+        positions = t if above == "nothing" else check_positions(t)
+        band = band_over_tasks(positions, list(parts.values()), above=above, **settings)
+        names = {"path": path, "space": space, "task": task, "metric": metric, "above": above}
         numbers = {"t": t, "value": band.value, "low": band.low, "high": band.high, "critical": band.critical}
         tables.append(pd.DataFrame(names | numbers))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(BAND_COLUMNS))

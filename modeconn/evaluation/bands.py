@@ -1,5 +1,6 @@
 """Bands that hold a whole profile at once, from per-example losses paired over the positions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -8,8 +9,9 @@ from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import Baseline, check_positions
-from modeconn.evaluation.paired import above_baseline, check_confidence, checked_records, smallest_step
-from modeconn.evaluation.resampling import Resampled, resampled_ratios
+from modeconn.evaluation.paired import above_mixture, check_confidence, checked_records, smallest_step
+from modeconn.evaluation.ratios import Ratios
+from modeconn.evaluation.resampling import Resampled, resampled_mixture
 
 Above = Literal["nothing", "chord", "mean"]
 
@@ -72,6 +74,44 @@ def profile_band(
         >>> bool((band.low < losses.mean(axis=0)).all())
         True
     """
+    check_above(above)
+    check_confidence(confidence, num_resamples)
+    positions = np.asarray(t, dtype=float) if above == "nothing" else check_positions(t)
+    losses, tokens = checked_records(positions, loss_sums, num_tokens)
+    only = Ratios(losses, tokens, smallest_step(losses, tokens))
+    return band_over_tasks(
+        positions, [only], above=above, confidence=confidence, num_resamples=num_resamples, seed=seed
+    )
+
+
+def band_over_tasks(
+    t: np.ndarray, parts: Sequence[Ratios], *, above: Above, confidence: float, num_resamples: int, seed: int
+) -> Band:
+    """A band around the weighted mean of tasks' profiles, see `profile_band`.
+
+    Args:
+        t: `[T]`.
+        parts: The sums and tokens of every task, at these positions.
+        above: "nothing", "chord" or "mean".
+        confidence: That of the band.
+        num_resamples: Resamples of every task's examples.
+        seed: Of the resampling.
+    """
+    if above == "nothing":
+        sample = resampled_mixture(parts, num_resamples=num_resamples, seed=seed)
+    else:
+        sample = above_mixture(t, parts, above, num_resamples=num_resamples, seed=seed)
+    critical = float(np.quantile(np.abs(sample.draws).max(axis=1), confidence))
+    reach = critical * sample.error
+    return Band(t, sample.value, sample.value - reach, sample.value + reach, critical)
+
+
+def check_above(above: str) -> None:
+    """Raise unless there are bands above it.
+
+    Raises:
+        EvaluationError: If there are none.
+    """
     if above not in get_args(Above):
         raise EvaluationError(
             f"no band above {above!r}",
@@ -79,33 +119,11 @@ def profile_band(
             got=repr(above),
             remedy='leave it out for the profile itself, or use above="chord"',
         )
-    check_confidence(confidence, num_resamples)
-    positions = np.asarray(t, dtype=float) if above == "nothing" else check_positions(t)
-    losses, tokens = checked_records(positions, loss_sums, num_tokens)
-    if above == "nothing":
-        step = smallest_step(losses, tokens)
-        sample = resampled_ratios(losses, tokens, num_resamples=num_resamples, seed=seed, step=step)
-    else:
-        sample = resampled_above(positions, losses, tokens, baseline=above, num_resamples=num_resamples, seed=seed)
-    critical = float(np.quantile(np.abs(sample.draws).max(axis=1), confidence))
-    reach = critical * sample.error
-    return Band(positions, sample.value, sample.value - reach, sample.value + reach, critical)
 
 
 def resampled_above(
     t: np.ndarray, loss_sums: np.ndarray, num_tokens: np.ndarray, *, baseline: Baseline, num_resamples: int, seed: int
 ) -> Resampled:
-    """What the mean loss has above its baseline, `[T]`, with its scatter.
-
-    The baseline is linear in the losses, so `L(t) - B(t)` is itself a ratio of sums over examples. Against the
-    chord both ends are 0 without any uncertainty.
-    """
-    certain = (t == 0) | (t == 1) if baseline == "chord" else np.zeros(len(t), dtype=bool)
-    return resampled_ratios(
-        above_baseline(t, loss_sums, baseline),
-        num_tokens,
-        num_resamples=num_resamples,
-        seed=seed,
-        certain=certain,
-        step=smallest_step(loss_sums, num_tokens),
-    )
+    """What the mean loss of one task has above its baseline, see `above_mixture`."""
+    only = Ratios(loss_sums, num_tokens, smallest_step(loss_sums, num_tokens))
+    return above_mixture(t, [only], baseline, num_resamples=num_resamples, seed=seed)

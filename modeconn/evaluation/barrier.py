@@ -51,8 +51,7 @@ def barrier(t: ArrayLike, loss: ArrayLike, *, baseline: Baseline = "chord") -> B
     """
     check_baseline(baseline)
     positions = check_positions(t)
-    losses = np.asarray(loss, dtype=float)
-    _check_losses(positions, losses)
+    losses = checked_losses(positions, loss)
     if baseline == "chord":
         floor = (1 - positions) * losses[0] + positions * losses[-1]  # [T]
     else:
@@ -110,8 +109,13 @@ def check_positions(t: ArrayLike) -> np.ndarray:
     return positions
 
 
-def _check_losses(positions: np.ndarray, losses: np.ndarray) -> None:
-    """Raise unless there is one finite loss a position."""
+def checked_losses(positions: np.ndarray, loss: ArrayLike) -> np.ndarray:
+    """Losses as float64 `[T]`.
+
+    Raises:
+        EvaluationError: Unless there is one finite loss a position.
+    """
+    losses = np.asarray(loss, dtype=float)
     if losses.shape != positions.shape or not np.isfinite(losses).all():
         bad = positions[~np.isfinite(losses)] if losses.shape == positions.shape else []
         raise EvaluationError(
@@ -120,3 +124,4 @@ def _check_losses(positions: np.ndarray, losses: np.ndarray) -> None:
             got=f"shape {list(losses.shape)}" if len(bad) == 0 else f"NaN or infinite at t = {bad[0]:g}",
             remedy="leave out no position; find the examples whose loss is not finite",
         )
+    return losses

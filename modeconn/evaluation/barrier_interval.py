@@ -1,62 +1,20 @@
 """How sure a barrier is: an interval, an estimate without the bias of a maximum, and a test of "no barrier"."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from modeconn.evaluation.bands import resampled_above
-from modeconn.evaluation.barrier import Baseline, check_positions
-from modeconn.evaluation.paired import check_confidence, checked_records
-from modeconn.evaluation.resampling import Resampled
-
-# How much of the error is allowed to the low end. A maximum over noisy positions errs upwards, so that the high end
-# is missed less often than it may be: of 0.5, 0.7, 0.8 and 0.9, this came nearest to 95 % in simulations.
-_LOW_SHARE = 0.7
-# Below so many effective examples at the top the interval may be too short. The cells that it covers in less than 93 %
-# in analysis/benchmarks/coverage.py are flagged by this in 60 to 90 % of cases, normal losses in 0 to 4 %.
-FEW_EFFECTIVE = 6.0
-
-
-@dataclass(frozen=True)
-class BarrierInterval:
-    """A barrier with what is known about it.
-
-    Attributes:
-        height: The highest point of the measured profile above its baseline; too high on average.
-        t: Where it is reached; the first place of several.
-        low: Low end of the interval of the true height.
-        high: High end.
-        corrected: The estimate without the bias of a maximum: half of such estimates are too high, at most.
-        p_value: Of "nowhere does the true profile lie above its baseline".
-        num_effective: How many examples carry the variance at `t`; about N / 3 of normal losses.
-        num_examples: N.
-        confidence: That of the interval.
-        num_resamples: Resamples of the examples.
-        seed: Of the resampling.
-    """
-
-    height: float
-    t: float
-    low: float
-    high: float
-    corrected: float
-    p_value: float
-    num_effective: float
-    num_examples: int
-    confidence: float
-    num_resamples: int
-    seed: int
-
-    @property
-    def half_width(self) -> float:
-        """Half of the distance of high and low."""
-        return (self.high - self.low) / 2
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether so few examples carry the variance that the interval may be too short."""
-        return self.num_effective < FEW_EFFECTIVE
+from modeconn.evaluation.barrier import check_positions
+from modeconn.evaluation.definitions import Definition, average_weights, check_definition, pointwise
+from modeconn.evaluation.maximum_interval import BarrierInterval, interval_of_maximum
+from modeconn.evaluation.mean_interval import mean_intervals
+from modeconn.evaluation.paired import above_mixture, check_confidence, checked_records, smallest_step
+from modeconn.evaluation.ratios import Ratios
+from modeconn.evaluation.resampled_contrasts import resampled_sub_intervals
+from modeconn.evaluation.resampling import Resampled, resampled_mixture
 
 
 def barrier_interval(
@@ -64,7 +22,7 @@ def barrier_interval(
     loss_sums: ArrayLike,
     num_tokens: ArrayLike,
     *,
-    baseline: Baseline = "chord",
+    baseline: Definition = "chord",
     confidence: float = 0.95,
     num_resamples: int = 2000,
     seed: int = 0,
@@ -77,6 +35,10 @@ def barrier_interval(
     u(t) se(t)]` with the quantile u(t) of the position alone: whichever position is the true maximum, it is below. `*`
     is a resample of the examples, all positions together. The corrected estimate is the low end at level 1/2.
 
+    Every definition of a barrier is the largest of some contrasts `sum_t c(t) L(t)`, and what is said above of
+    positions holds of contrasts: of T against the chord or the mean, of T (T - 1) (T - 2) / 6 for the convexity gap
+    (seconds at 61 positions). The average is one contrast, with the usual interval, and may be negative.
+
     It is an interval of the highest of the given positions; between them nothing is known. Positions may be those of an
     interpolant, if its values are linear in the losses and every example's losses are interpolated alike.
 
@@ -84,7 +46,8 @@ def barrier_interval(
         t: Positions, `[T]`, from 0 to 1.
         loss_sums: Summed loss of every example at every position, `[N, T]`, nats; `1 - score` for the error.
         num_tokens: Scored tokens of every example, `[N]`; ones for the error.
-        baseline: "chord" or "mean". Against the mean, ends that differ are a barrier.
+        baseline: "chord"; "mean" or "instability", which are one thing and where ends that differ are a barrier;
+            "convexity", the gap over all parts of the path; "average", by the trapezoid rule.
         confidence: That of the interval.
         num_resamples: Resamples of the examples; the p-value is at least `1 / (num_resamples + 1)`.
         seed: Of the resampling.
@@ -103,93 +66,63 @@ def barrier_interval(
         >>> found.low < 0.5 < found.high, found.p_value < 0.01
         (True, True)
     """
+    check_definition(baseline)
     check_confidence(confidence, num_resamples)
     positions = check_positions(t)
     losses, tokens = checked_records(positions, loss_sums, num_tokens)
-    sample = resampled_above(
-        positions, losses, tokens, baseline=baseline, num_resamples=num_resamples, seed=seed
-    )  # fmt: skip
-    return interval_of_maximum(positions, sample, confidence=confidence, num_examples=len(losses), seed=seed)
-
-
-def interval_of_maximum(
-    t: np.ndarray, sample: Resampled, *, confidence: float, num_examples: int, seed: int
-) -> BarrierInterval:
-    """The interval of the largest of T means, see `barrier_interval`.
-
-    Args:
-        t: `[T]`.
-        sample: The means above their baseline, with their scatter.
-        confidence: That of the interval.
-        num_examples: N.
-        seed: That the sample was drawn with, to be recorded.
-    """
-    highest = int(sample.value.argmax())
-    tail = 1 - confidence
-    cautious = _cautious(sample, num_examples)
-    possible = possible_maxima(sample, cautious)
-    return BarrierInterval(
-        height=float(sample.value[highest]),
-        t=float(t[highest]),
-        low=max(0.0, _low_end(sample, possible, 1 - _LOW_SHARE * tail)),
-        high=_high_end(sample, 1 - (1 - _LOW_SHARE) * tail),
-        corrected=max(0.0, _low_end(sample, possible, 0.5)),
-        p_value=_p_value(sample, cautious),
-        num_effective=float(sample.num_effective[_top(sample)]),
-        num_examples=num_examples,
-        confidence=confidence,
-        num_resamples=len(sample.draws),
-        seed=seed,
+    only = Ratios(losses, tokens, smallest_step(losses, tokens))
+    return interval_over_tasks(
+        positions, [only], baseline=baseline, confidence=confidence, num_resamples=num_resamples, seed=seed
     )
 
 
-def possible_maxima(sample: Resampled, cautious: float) -> np.ndarray:
-    """Which positions may be the true maximum, `[T]`: none other is higher by more than the errors explain.
+def interval_over_tasks(
+    t: np.ndarray,
+    parts: Sequence[Ratios],
+    *,
+    baseline: Definition,
+    confidence: float,
+    num_resamples: int,
+    seed: int,
+    averages: Sequence[np.ndarray] | None = None,
+) -> BarrierInterval:
+    """The interval of the barrier of a weighted mean of tasks, see `barrier_interval`.
 
     Args:
-        sample: The means with their scatter.
-        cautious: How many standard errors of a difference are believed to be chance.
+        t: `[T]`, from 0 to 1.
+        parts: The sums and tokens of every task, at these positions.
+        baseline: The definition.
+        confidence: That of the interval.
+        num_resamples: Resamples of every task's examples.
+        seed: Of the resampling.
+        averages: Every task's weights of the average, `[T]` each, where they are not those of the trapezoid rule.
     """
-    variance = np.diag(sample.covariance)
-    error = np.sqrt(np.maximum(variance[:, None] + variance - 2 * sample.covariance, 0.0))  # [T, T], of differences
-    behind = sample.value - sample.value[:, None]  # [T, T], column less row
-    return np.all(behind <= cautious * error, axis=1, keepdims=True)[:, 0]
+    draws: dict[str, Any] = {"num_resamples": num_resamples, "seed": seed}
+    count = sum(len(part.denominator) for part in parts)
+    told: dict[str, Any] = {"confidence": confidence, "num_examples": count, "seed": seed}
+    if baseline == "average":
+        weights = averages or [average_weights(t)] * len(parts)
+        means = [p._replace(numerator=(p.numerator @ w)[:, None]) for p, w in zip(parts, weights, strict=True)]
+        return _interval_of_mean(resampled_mixture(means, **draws), **told)
+    floor = pointwise(baseline)
+    if floor is not None:
+        return interval_of_maximum(t, above_mixture(t, parts, floor, **draws), **told)
+    sample = resampled_sub_intervals(t, parts, **draws)
+    family = sample.family
+    if not len(family):  # nothing lies between two positions
+        return BarrierInterval(0.0, 0.0, 0.0, 0.0, 0.0, 1.0, np.nan, num_resamples=num_resamples, **told)
+    found = interval_of_maximum(t[family.middle], sample, **told)
+    if found.height == 0:
+        return replace(found, t=0.0)
+    top = int(sample.value.argmax())
+    return replace(found, start=float(t[family.first[top]]), end=float(t[family.last[top]]))
 
 
-def _cautious(sample: Resampled, num_examples: int) -> float:
-    """Standard errors that no position exceeds by chance, but for one case in `10 log N`."""
-    return float(np.quantile(sample.draws.max(axis=1), 1 - 0.1 / np.log(num_examples)))
-
-
-def _low_end(sample: Resampled, possible: np.ndarray, level: float) -> float:
-    """What the largest mean exceeds with probability `level`."""
-    critical = np.quantile(sample.draws[:, possible].max(axis=1), level)
-    # An exact mean needs no margin; it is a lower bound also where it cannot be the largest.
-    bounds = sample.value - np.where(sample.scatters, critical, 0.0) * sample.error
-    return float(bounds[possible | ~sample.scatters].max())
-
-
-def _high_end(sample: Resampled, level: float) -> float:
-    """What the largest mean stays below with probability `level`."""
-    return float((sample.value - np.quantile(sample.draws, 1 - level, axis=0) * sample.error).max())
-
-
-def _p_value(sample: Resampled, cautious: float) -> float:
-    """How often the largest studentised mean would be as large if none were above 0.
-
-    Positions that are clearly below 0 take no part: they would only blunt the test (moment selection; Andrews and
-    Soares 2010, Econometrica 78).
-    """
-    best = float("inf") if (sample.value[~sample.scatters] > 0).any() else -float("inf")
-    counted = sample.scatters & (sample.value >= -cautious * sample.error)
-    if counted.any():
-        best = max(best, float((sample.value[counted] / sample.error[counted]).max()))
-        exceeding = int((sample.draws[:, counted].max(axis=1) >= best).sum())
-    else:
-        exceeding = 0 if best > 0 else len(sample.draws)
-    return (1 + exceeding) / (1 + len(sample.draws))
-
-
-def _top(sample: Resampled) -> int:
-    """The highest position of those that scatter; any, if none does."""
-    return int(np.where(sample.scatters, sample.value, -np.inf).argmax())
+def _interval_of_mean(sample: Resampled, *, confidence: float, num_examples: int, seed: int) -> BarrierInterval:
+    """The interval of the one mean of a sample."""
+    found = mean_intervals(sample, confidence=confidence)
+    value, low, high, corrected, p_value = (float(one[0]) for one in found)
+    return BarrierInterval(
+        value, np.nan, low, high, corrected, p_value, sample.effective(0), num_examples, confidence,
+        sample.num_resamples, seed,
+    )  # fmt: skip

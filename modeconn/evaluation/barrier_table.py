@@ -1,23 +1,30 @@
 """Barriers with their intervals and tests as a table, from a profile's means and per-example records."""
 
-from collections.abc import Mapping
-from typing import cast, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from modeconn.evaluation.barrier import Baseline, barrier
-from modeconn.evaluation.barrier_interval import FEW_EFFECTIVE, barrier_interval
+from modeconn.evaluation.barrier_interval import interval_over_tasks
+from modeconn.evaluation.between_nodes import integral_weights, interpolated
+from modeconn.evaluation.definitions import Definition, check_definition, measured
 from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.intervals import MIN_EXAMPLES
+from modeconn.evaluation.maximum_interval import FEW_EFFECTIVE
 from modeconn.evaluation.multiplicity import holm
-from modeconn.evaluation.paired import Metric, check_metric, paired_records
+from modeconn.evaluation.paired import Metric, check_confidence, check_metric
+from modeconn.evaluation.paired_records import parts_of, records_by_path
+from modeconn.evaluation.ratios import Ratios
 
 BARRIER_COLUMNS = (
     "path", "space", "task", "metric", "baseline", "barrier", "low", "high", "t_at_max", "num_points",
-    "num_examples", "estimate_corrected", "p_value", "p_holm", "num_effective",
+    "num_examples", "estimate_corrected", "p_value", "p_holm", "num_effective", "t_from", "t_to",
 )  # fmt: skip
+BOTH: tuple[Definition, ...] = ("chord", "mean")
 Curves = Mapping[tuple[str, str], Interpolant]
+Mixtures = Mapping[tuple[str, str], Mapping[str, float]]
 
 
 def barrier_table(
@@ -25,48 +32,56 @@ def barrier_table(
     examples: pd.DataFrame,
     *,
     metric: Metric = "loss",
+    baselines: Sequence[Definition] = BOTH,
     curves: Curves | None = None,
+    mixtures: Mixtures | None = None,
     confidence: float = 0.95,
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The barrier of every path and task against both baselines.
+    """The barrier of every path and task by several definitions.
 
     Args:
         frame: A profile's table.
         examples: Its per-example records.
         metric: "loss", or "score" for the barrier of the error `1 - score`.
+        baselines: The definitions, see `barrier_interval`.
         curves: (path, task) -> the mean loss between the positions, where it was resolved.
+        mixtures: (path, task) -> the weights of the tasks that it is the mean of, where it is one.
         confidence: That of the intervals.
         num_resamples: Resamples of the examples.
         seed: Of the resampling, the same for every row.
 
     Returns:
-        One row for each path, task and baseline, with the columns of barriers.csv. What needs examples is missing
-        where there are fewer than 8. `p_holm` is adjusted over the paths and tasks of one baseline.
+        One row for each path, task and definition, with the columns of barriers.csv. What needs examples is missing
+        where there are fewer than 8. `p_holm` is adjusted over the paths and tasks of one definition.
 
     Raises:
-        EvaluationError: If the metric is unknown, the positions do not cover a path, or a setting is out of range.
+        EvaluationError: If the metric or a definition is unknown, the positions do not cover a path, an example has a
+            value that is not finite, or a setting is out of range.
     """
     check_metric(metric)
-    records = {cast(tuple[str, str], key): rows for key, rows in examples.groupby(["path", "task"], sort=False)}
+    check_confidence(confidence, num_resamples)
+    for baseline in baselines:
+        check_definition(baseline)
+    by_path = records_by_path(examples)
+    known = {} if curves is None or metric != "loss" else curves
+    settings = {"confidence": confidence, "num_resamples": num_resamples, "seed": seed}
     rows = []
     for key, group in frame.groupby(["path", "space", "task"], sort=False):
         path, space, task = cast(tuple[str, str, str], key)
-        curve = (curves or {}).get((path, task)) if metric == "loss" else None
-        t, height = group["t"].to_numpy(), (group["loss"] if metric == "loss" else 1 - group["score"]).to_numpy()
-        own = records.get((path, task))
-        sums, tokens = paired_records(own, metric) if own is not None else (np.empty((0, len(t))), np.empty(0))
-        for baseline in get_args(Baseline):
-            at_positions = barrier(t, height, baseline=baseline)
-            found = curve.barrier(baseline) if curve else at_positions
-            rows.append((
-                path, space, task, metric, baseline, found.height, found.t, len(group), group["num_examples"].iloc[0],
-                *_known(*_between(t, sums, curve, found.t), tokens, baseline, confidence, num_resamples, seed),
-            ))  # fmt: skip
-    names = ["path", "space", "task", "metric", "baseline", "barrier", "t_at_max", "num_points", "num_examples"]
-    table = pd.DataFrame(rows, columns=[*names, "low", "high", "estimate_corrected", "p_value", "num_effective"])
-    return with_holm(table)
+        weights = (mixtures or {}).get((path, task), {task: 1.0})
+        t, height = (
+            group["t"].to_numpy(dtype=float),
+            (group["loss"] if metric == "loss" else 1 - group["score"]).to_numpy(),
+        )
+        parts = parts_of(by_path.get(path, {}), weights, metric, t)
+        curves_of_parts = {one: known[path, one] for one in weights if (path, one) in known}
+        row = _Row(t, height, parts, known.get((path, task)), curves_of_parts)
+        names = {"path": path, "space": space, "task": task, "metric": metric}
+        counts = {"num_points": len(group), "num_examples": group["num_examples"].iloc[0]}
+        rows += [names | {"baseline": baseline} | counts | row.barrier(baseline, settings) for baseline in baselines]
+    return with_holm(pd.DataFrame(rows, columns=[name for name in BARRIER_COLUMNS if name != "p_holm"]))
 
 
 def with_holm(table: pd.DataFrame) -> pd.DataFrame:
@@ -91,12 +106,12 @@ def remarks(table: pd.DataFrame) -> list[str]:
         One sentence for each path, task and metric concerned.
     """
     found = []
-    for row in table.to_dict(orient="records"):
+    for row in table.drop_duplicates(["path", "task", "metric"]).to_dict(orient="records"):
         barrier_of = f"{row['metric']} barrier of {row['task']} on {row['path']}"
-        if row["baseline"] != "chord":
-            continue
         if row["num_examples"] < MIN_EXAMPLES:
             found.append(f"{barrier_of}: {row['num_examples']} examples are too few for an interval")
+        elif pd.isna(row["low"]):
+            found.append(f"{barrier_of}: no interval without the records of {MIN_EXAMPLES} examples of every task")
         elif row["num_effective"] < FEW_EFFECTIVE:
             found.append(
                 f"{barrier_of}: about {row['num_effective']:.1f} of {row['num_examples']} examples carry its variance,"
@@ -105,39 +120,51 @@ def remarks(table: pd.DataFrame) -> list[str]:
     return found
 
 
-def _between(t: np.ndarray, sums: np.ndarray, curve: Interpolant | None, top: float) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and sums; of a resolved profile at its maximum and half-way between the nodes, too.
+@dataclass(frozen=True)
+class _Row:
+    """What is known of one path and task.
 
-    The interpolant is linear in the losses: interpolating every example's sums gives the interpolant of the mean.
+    Attributes:
+        t: `[T]`.
+        height: `[T]`, mean loss or error.
+        parts: Task -> sums and tokens, of the task itself or of those that it is the mean of; None if too few.
+        curve: The mean loss as a function of t, if it was resolved.
+        curves: Those of the parts, where it was.
     """
-    if curve is None:
-        return t, sums
-    fine = np.unique([*t, *((t[1:] + t[:-1]) / 2), top])
-    values = np.empty((len(sums), len(fine)))
-    for piece in curve.pieces:
-        low, high = piece.domain
-        nodes = (t >= low) & (t <= high)
-        here = (fine >= low) & (fine <= high)
-        values[:, here] = sums[:, nodes] @ _interpolation(t[nodes], fine[here], low, high).T
-    return fine, values
 
+    t: np.ndarray
+    height: np.ndarray
+    parts: Mapping[str, Ratios] | None
+    curve: Interpolant | None
+    curves: Mapping[str, Interpolant]
 
-def _interpolation(nodes: np.ndarray, fine: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The matrix `[fine, nodes]` of the polynomial through Chebyshev nodes."""
-    degree = len(nodes) - 1
-    at_nodes, at_fine = (np.polynomial.chebyshev.chebvander(2 * (x - low) / (high - low) - 1, degree)
-                         for x in (nodes, fine))  # fmt: skip
-    return np.linalg.solve(at_nodes.T, at_fine.T).T
+    def barrier(self, baseline: Definition, settings: Mapping[str, Any]) -> dict[str, float]:
+        """The columns of one definition, missing values left out."""
+        top = measured(baseline, self.t, self.height, self.curve)
+        columns = {"barrier": top.height, "t_at_max": top.t, "t_from": top.start, "t_to": top.end}
+        if self.parts is None:
+            return columns
+        t, averages = self.t, None
+        parts = list(self.parts.values())
+        if self.curve and baseline == "average":
+            averages = [self._average_weights(self.curves[task]) for task in self.parts]
+        elif self.curve:
+            t = np.unique([*self.t, *((self.t[1:] + self.t[:-1]) / 2), *top[1:]])
+            parts = [
+                part._replace(numerator=interpolated(self.curves[task], self.t, part.numerator, t))
+                for task, part in self.parts.items()
+            ]
+        found = interval_over_tasks(t, parts, baseline=baseline, averages=averages, **settings)
+        return columns | {
+            "low": found.low,
+            "high": found.high,
+            "estimate_corrected": found.corrected,
+            "p_value": found.p_value,
+            "num_effective": found.num_effective,
+        }
 
-
-def _known(
-    t: np.ndarray, sums: np.ndarray, tokens: np.ndarray, baseline: Baseline, confidence: float, num_resamples: int,
-    seed: int,
-) -> tuple[float, float, float, float, float]:  # fmt: skip
-    """Low, high, corrected estimate, p-value and number of effective examples; missing below 8 examples."""
-    if len(sums) < MIN_EXAMPLES:
-        return np.nan, np.nan, np.nan, np.nan, np.nan
-    found = barrier_interval(
-        t, sums, tokens, baseline=baseline, confidence=confidence, num_resamples=num_resamples, seed=seed
-    )
-    return found.low, found.high, found.corrected, found.p_value, found.num_effective
+    def _average_weights(self, curve: Interpolant) -> np.ndarray:
+        """The weights of the path average of a part, `[T]`."""
+        weights = integral_weights(curve, self.t)
+        weights[[0, -1]] -= 0.5
+        return weights

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import check_positions
 from modeconn.evaluation.own_heads import OneHead, by_head, joined
-from modeconn.evaluation.path_sweep import PathSweep, PointStore, Progress
+from modeconn.evaluation.path_sweep import PathSweep, Progress
 from modeconn.evaluation.profile import Profile
+from modeconn.evaluation.records import PointStore
 from modeconn.evaluation.resolution import resolve_path
 from modeconn.evaluation.resolve import Target
 from modeconn.models.point_model import PointModel

@@ -8,6 +8,7 @@ from torch import nn
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import EvaluationError
+from modeconn.evaluation.written_ends import check_written, written_sample
 from modeconn.models.point_model import Encoded, PointModel
 
 # Largest |difference| / (1 + loss) of a row's loss in nats. PEFT computes `Wx + s B(Ax)`, a folded point
@@ -16,12 +17,42 @@ from modeconn.models.point_model import Encoded, PointModel
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.bfloat16: 5e-3, torch.float16: 5e-3}
 
 
+class LossesNotFinite(EvaluationError):
+    """Some examples have no finite loss.
+
+    Attributes:
+        where: Task, split and point in words.
+        examples: Their numbers, increasing.
+        task: The task's name, where it is known.
+
+    Args:
+        where: Task, split and point in words.
+        examples: Their numbers.
+        task: The task's name.
+    """
+
+    def __init__(self, where: str, examples: np.ndarray, *, task: str | None = None) -> None:
+        self.where, self.examples, self.task = where, np.unique(examples), task
+        shown = ", ".join(map(str, self.examples[:10]))
+        super().__init__(
+            f"losses of {where} are not finite",
+            expected="a finite loss of every example",
+            got=f"{len(self.examples)} NaN or infinite, at examples {shown}",
+            remedy="evaluate in float32; look at these examples and at the adapter's weights",
+        )
+
+    def renumbered(self, numbers: np.ndarray) -> "LossesNotFinite":
+        """The same error of examples that were given as a part: place in the part -> number, `[N]`."""
+        return LossesNotFinite(self.where, numbers[self.examples], task=self.task)
+
+
 def check_ends(
     model: PointModel, ends: Sequence[Adapter], encoded: Sequence[Encoded], *, num_rows: int = 256
 ) -> dict[str, float]:
     """Compare each end, as this package evaluates it, with the adapter loaded in plain PEFT.
 
-    A full fine-tune is compared with what transformers loads.
+    A full fine-tune is compared with what transformers loads. Where a task is scored by written answers, those to 16 of
+    its examples are compared too: they may differ only where two tokens are equally likely.
 
     Args:
         model: The model.
@@ -33,18 +64,21 @@ def check_ends(
         End's name -> the largest difference of a row's loss, relative to `1 + loss`.
 
     Raises:
-        EvaluationError: If a loss is not finite, or a difference is above the tolerance of the dtype.
+        EvaluationError: If a loss is not finite, a difference is above the tolerance of the dtype, or another answer
+            is written.
     """
     samples = [split.sample(num_rows) for split in encoded]
     found = {}
     for end in ends:
         with model.at(end) as module:
             ours = [_finite_losses(model, module, split, end) for split in samples]
+            written = [written_sample(model, module, split) for split in encoded]
         with model.reference(end) as module:
             theirs = [model.score_rows(module, split)[0] for split in samples]
-        found[end.name] = worst = max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
-        if not worst <= TOLERANCE[model.dtype]:  # also if NaN
-            raise _not_the_checkpoint(end, worst, model.dtype)
+            found[end.name] = worst = max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
+            if not worst <= TOLERANCE[model.dtype]:  # also if NaN
+                raise _not_the_checkpoint(end, worst, model.dtype)
+            check_written(model, module, end.name, encoded, written, tolerance=TOLERANCE[model.dtype])
     return found
 
 
@@ -95,33 +129,31 @@ def check_repeatable(model: PointModel, point: Adapter, encoded: Sequence[Encode
     return noise
 
 
-def check_finite(losses: np.ndarray, where: str, *, examples: np.ndarray | None = None) -> None:
+def check_finite(
+    losses: np.ndarray, where: str, *, examples: np.ndarray | None = None, task: str | None = None
+) -> None:
     """Raise if examples have no finite loss; they are never averaged away.
 
     Args:
         losses: `[N]`, nats.
         where: Task, split and point, for the message.
         examples: `[N]`, the examples' numbers, where the losses are not those of a whole split.
+        task: The task's name, for those who know its examples under other numbers.
 
     Raises:
-        EvaluationError: If a loss is NaN or infinite.
+        LossesNotFinite: If a loss is NaN or infinite.
     """
     broken = np.flatnonzero(~np.isfinite(losses))
     if len(broken):
-        numbers = sorted(set((broken if examples is None else examples[broken]).tolist()))
-        raise EvaluationError(
-            f"losses of {where} are not finite",
-            expected="a finite loss of every example",
-            got=f"{len(numbers)} NaN or infinite, at examples {', '.join(map(str, numbers[:10]))}",
-            remedy="evaluate in float32; look at these examples and at the adapter's weights",
-        )
+        raise LossesNotFinite(where, broken if examples is None else examples[broken], task=task)
 
 
 def _finite_losses(model: PointModel, module: nn.Module, sample: Encoded, point: Adapter) -> np.ndarray:
     """The rows' losses in nats, `[R]`, of a module that is at a point; NaN only for rows outside of the sample."""
     losses, _ = model.score_rows(module, sample)
     order = np.asarray(sample.order)
-    check_finite(losses[order], f"{sample.task}/{sample.split} at {point.name!r}", examples=sample.scored_examples)
+    where = f"{sample.task}/{sample.split} at {point.name!r}"
+    check_finite(losses[order], where, examples=sample.scored_examples, task=sample.task)
     return losses
 
 

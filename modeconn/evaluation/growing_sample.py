@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from modeconn.evaluation.gate import LossesNotFinite
+from modeconn.evaluation.outputs import with_outputs
 from modeconn.evaluation.profile import Profile
 from modeconn.tasks.task import Task
 
@@ -49,7 +51,7 @@ class GrowingSample:
         name = self.task.name
         parts = []
         for look, profile in enumerate(self.profiles):
-            own = of_task(profile.examples, name)
+            own = of_task(with_outputs(profile.examples, profile.outputs), name)
             parts.append(own.assign(example=self.numbers(look)[own["example"].to_numpy()]))
         examples = pd.concat(parts, ignore_index=True).sort_values(["t", "example"], ignore_index=True)
         own = of_task(self.profiles[0].frame, name)
@@ -60,6 +62,14 @@ class GrowingSample:
             metrics={name: own["metric"].iloc[0]},
             distances=dict(zip(own["t"], own["distance"], strict=True)),
         )
+
+
+def in_whole_split(error: LossesNotFinite, growing: Sequence[GrowingSample]) -> LossesNotFinite:
+    """The error of a look with the examples' numbers in the whole split, which is where users look for them."""
+    for one in growing:
+        if one.task.name == error.task:
+            return error.renumbered(one.numbers(len(one.profiles)))
+    return error
 
 
 def with_examples(task: Any, split: str, numbers: np.ndarray) -> Any:  # noqa: ANN401

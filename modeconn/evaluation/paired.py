@@ -1,14 +1,16 @@
 """Per-example losses paired over the positions of a path: what they must be, and what they have above a baseline."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import Baseline, check_baseline
 from modeconn.evaluation.intervals import MIN_EXAMPLES
+from modeconn.evaluation.ratios import Ratios
+from modeconn.evaluation.resampling import Resampled, resampled_mixture
 
 Metric = Literal["loss", "score"]
 _ROUNDING = 1e-12  # of the largest loss: what is left of a loss after its baseline is taken off may be rounding only
@@ -29,6 +31,29 @@ def above_baseline(t: np.ndarray, loss_sums: np.ndarray, baseline: Baseline) -> 
     start, end = loss_sums[..., :1], loss_sums[..., -1:]
     above = loss_sums - ((1 - t) * start + t * end if baseline == "chord" else (start + end) / 2)
     return np.where(np.abs(above) <= _ROUNDING * np.abs(loss_sums).max(initial=0.0), 0.0, above)
+
+
+def above_mixture(
+    t: np.ndarray, parts: Sequence[Ratios], baseline: Baseline, *, num_resamples: int, seed: int
+) -> Resampled:
+    """What a weighted mean of tasks' losses has above its baseline, `[T]`, with its scatter.
+
+    The baseline is linear in the losses, so `L(t) - B(t)` is itself a ratio of sums over examples. Against the
+    chord both ends are 0 without any uncertainty.
+
+    Args:
+        t: `[T]`, from 0 to 1.
+        parts: The sums and tokens of every task.
+        baseline: "chord" or "mean".
+        num_resamples: Resamples of every task's examples.
+        seed: Of the resampling.
+
+    Raises:
+        EvaluationError: If the baseline is unknown.
+    """
+    certain = (t == 0) | (t == 1) if baseline == "chord" else np.zeros(len(t), dtype=bool)
+    above = [part._replace(numerator=above_baseline(t, part.numerator, baseline)) for part in parts]
+    return resampled_mixture(above, num_resamples=num_resamples, seed=seed, certain=certain)
 
 
 def smallest_step(values: np.ndarray, num_tokens: np.ndarray) -> float:
@@ -110,17 +135,3 @@ def check_metric(metric: str) -> None:
         raise EvaluationError(
             f"unknown metric {metric!r}", expected="loss or score", got=repr(metric), remedy='use metric="loss"'
         )
-
-
-def paired_records(records: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
-    """Losses, or errors `1 - score`, as sums `[N, T]` with tokens `[N]`; positions and examples increasing.
-
-    Args:
-        records: Per-example records of one path and task.
-        metric: "loss" or "score".
-    """
-    value = "loss_sum" if metric == "loss" else "score"
-    sums = records.pivot(index="example", columns="t", values=value).to_numpy(dtype=float)
-    if metric == "score":
-        return 1 - sums, np.ones(len(sums))
-    return sums, records.groupby("example")["num_tokens"].first().to_numpy(dtype=float)

@@ -114,7 +114,7 @@ class _Lines:
     done: int = 0
 
     def along(self, line: Path) -> pd.DataFrame:
-        """The records of all positions on a line: path, task, t, example, loss_sum, num_tokens, score."""
+        """The records of all positions on a line: path, task, t, example, loss_sum, num_tokens, score, the written."""
         records = Records(line, self.model, self.encoded, store=self.store)
         ends = {0.0: line.start.fingerprint, 1.0: line.end.fingerprint}
         rows = line.coefficients(torch.from_numpy(self.positions))  # [T, 2]
@@ -130,7 +130,9 @@ class _Lines:
             self.done += 1
         self._report()
         names = ["path", "task", "t", "example", "loss_sum", "num_tokens", "score"]
-        return pd.concat(tables, ignore_index=True).reindex(columns=names)
+        whole = pd.concat(tables, ignore_index=True)
+        written = whole.columns.difference(names, sort=False)
+        return whole.reindex(columns=[*names, *written])
 
     def _report(self) -> None:
         """Tell how far along all lines the evaluation is."""

@@ -1,32 +1,21 @@
 """A path, a model and its tasks, evaluated at positions as they are asked for."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from modeconn.evaluation.gate import check_ends, check_finite, check_repeatable
+from modeconn.evaluation.gate import check_ends, check_repeatable
 from modeconn.evaluation.keys import point_keys
 from modeconn.evaluation.profile import Profile
+from modeconn.evaluation.records import PointStore, example_records
 from modeconn.models.point_model import PointModel
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
 
 Progress = Callable[[int, int, str], None]
-
-
-class PointStore(Protocol):
-    """Keeps the records of finished points, so that an interrupted evaluation goes on where it was."""
-
-    def load(self, key: str) -> pd.DataFrame | None:
-        """The records kept under a key, or None."""
-        ...
-
-    def save(self, key: str, records: pd.DataFrame) -> None:
-        """Keep records under a key."""
-        ...
 
 
 class PathSweep:
@@ -143,19 +132,7 @@ class PathSweep:
 
     def _evaluated(self, position: float) -> pd.DataFrame:
         """The records of all tasks at one position."""
-        frames = []
-        sums = self._model.evaluate(self._path(position), self._encoded)
-        for split, own in zip(self._encoded, sums, strict=True):
-            check_finite(own.loss_sum, f"{split.task}/{split.split} at t={position:g}")
-            frames.append(
-                pd.DataFrame({
-                    "path": self._path.name,
-                    "task": split.task,
-                    "t": position,
-                    "example": np.arange(split.num_examples),
-                    "loss_sum": own.loss_sum,
-                    "num_tokens": own.num_tokens,
-                    "score": own.score,
-                })
-            )  # fmt: skip
-        return pd.concat(frames, ignore_index=True)
+        records = example_records(self._model, self._path(position), self._encoded, f"t={position:g}")
+        records.insert(0, "path", self._path.name)
+        records.insert(2, "t", position)
+        return records

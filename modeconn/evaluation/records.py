@@ -3,17 +3,29 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 
 from modeconn.adapters.adapter import Adapter
-from modeconn.evaluation.evaluate import PointStore
 from modeconn.evaluation.gate import check_finite
 from modeconn.evaluation.keys import point_keys
 from modeconn.models.point_model import Encoded, PointModel
 from modeconn.paths.path import Path
+
+
+class PointStore(Protocol):
+    """Keeps the records of finished points, so that an interrupted evaluation goes on where it was."""
+
+    def load(self, key: str) -> pd.DataFrame | None:
+        """The records kept under a key, or None."""
+        ...
+
+    def save(self, key: str, records: pd.DataFrame) -> None:
+        """Keep records under a key."""
+        ...
 
 
 class Records:
@@ -72,23 +84,26 @@ def example_records(model: PointModel, point: Adapter, encoded: Sequence[Encoded
         where: The position in words, for messages.
 
     Returns:
-        One row for each task and example: task, example, loss_sum (nats), num_tokens, score.
+        One row for each task and example: task, example, loss_sum (nats), num_tokens, score; output (text) and ended,
+        too, where a task is scored by written answers, missing for the other tasks.
 
     Raises:
         EvaluationError: If a loss is not finite.
     """
     frames = []
     for split, sums in zip(encoded, model.evaluate(point, encoded), strict=True):
-        check_finite(sums.loss_sum, f"{split.task}/{split.split} at {where}")
-        frames.append(
-            pd.DataFrame(
-                {
-                    "task": split.task,
-                    "example": np.arange(split.num_examples),
-                    "loss_sum": sums.loss_sum,
-                    "num_tokens": sums.num_tokens,
-                    "score": sums.score,
-                }
-            )
-        )
+        check_finite(sums.loss_sum, f"{split.task}/{split.split} at {where}", task=split.task)
+        columns = {
+            "task": split.task,
+            "example": np.arange(split.num_examples),
+            "loss_sum": sums.loss_sum,
+            "num_tokens": sums.num_tokens,
+            "score": sums.score,
+        }
+        if sums.outputs is not None:
+            columns |= {
+                "output": pd.array(sums.outputs.texts, dtype="string"),
+                "ended": pd.array(sums.outputs.ended, dtype="boolean"),
+            }
+        frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)

@@ -9,11 +9,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
-from modeconn.evaluation.barrier import Baseline, check_baseline
-from modeconn.evaluation.barrier_interval import FEW_EFFECTIVE
-from modeconn.evaluation.barrier_table import barrier_table, with_holm
+from modeconn.evaluation.barrier_table import BOTH, barrier_table, with_holm
+from modeconn.evaluation.definitions import Definition, check_definition
 from modeconn.evaluation.evaluate import PointStore, Progress, check_tasks, evaluate_path
-from modeconn.evaluation.growing_sample import GrowingSample, of_task
+from modeconn.evaluation.gate import LossesNotFinite
+from modeconn.evaluation.growing_sample import GrowingSample, in_whole_split, of_task
+from modeconn.evaluation.maximum_interval import FEW_EFFECTIVE
 from modeconn.evaluation.paired import Metric, check_confidence, check_metric
 from modeconn.evaluation.profile import Profile
 from modeconn.evaluation.stopping import confidence_of_a_look, look_sizes
@@ -43,24 +44,25 @@ class PreciseProfile:
     num_resamples: int
     seed: int
 
-    def barriers(self, metric: Metric = "loss") -> pd.DataFrame:
+    def barriers(self, metric: Metric = "loss", *, baselines: Sequence[Definition] = BOTH) -> pd.DataFrame:
         """The barriers with intervals and p-values that allow for having looked several times.
 
         Args:
             metric: "loss", or "score" for the barrier of the error `1 - score`.
+            baselines: The definitions, see `Profile.barriers`. The looks allow for one of them at a time.
 
         Returns:
             The columns of barriers.csv.
 
         Raises:
-            EvaluationError: If the metric is unknown.
+            EvaluationError: If the metric or a definition is unknown.
         """
         tables = []
         for task in self.profile.frame["task"].unique():
             num_looks = int(of_task(self.looks, task)["num_looks"].iloc[0])
             table = barrier_table(
                 of_task(self.profile.frame, task), of_task(self.profile.examples, task), metric=metric,
-                confidence=confidence_of_a_look(self.confidence, num_looks),
+                baselines=baselines, confidence=confidence_of_a_look(self.confidence, num_looks),
                 num_resamples=self.num_resamples * num_looks, seed=self.seed,
             )  # fmt: skip
             tables.append(table.assign(p_value=(table["p_value"] * num_looks).clip(upper=1.0)))
@@ -74,7 +76,7 @@ def evaluate_to_precision(
     *,
     precision: float,
     metric: Metric = "loss",
-    baseline: Baseline = "chord",
+    baseline: Definition = "chord",
     confidence: float = 0.95,
     num_first: int = 200,
     num_resamples: int = 2000,
@@ -100,7 +102,7 @@ def evaluate_to_precision(
         tasks: The tasks; their names must differ.
         precision: Half the width of the interval that is wanted, in nats (in shares for the error).
         metric: Which barrier it is wanted for: "loss", or "score" for the error.
-        baseline: "chord" or "mean".
+        baseline: Which barrier: "chord", "mean", "convexity", "average", see `barrier_interval`.
         confidence: That of the intervals.
         num_first: Examples of a task at the first look.
         num_resamples: Resamples of the examples for one look; with K looks, K times as many are drawn.
@@ -130,7 +132,7 @@ def evaluate_to_precision(
     """
     _check_precision(precision)
     check_metric(metric)
-    check_baseline(baseline)
+    check_definition(baseline)
     check_confidence(confidence, num_resamples)
     check_tasks(tasks)
     options: dict[str, Any] = {"num_points": num_points, "t": t, "split": split, "settings": settings}
@@ -144,7 +146,10 @@ def evaluate_to_precision(
     looks, unfinished = [], growing
     while unfinished:
         parts = [one.next_part() for one in unfinished]
-        profile = evaluate_path(path, model, parts, check=check and not looks, **options)
+        try:
+            profile = evaluate_path(path, model, parts, check=check and not looks, **options)
+        except LossesNotFinite as error:
+            raise in_whole_split(error, unfinished) from None
         rest = []
         for one in unfinished:
             one.profiles.append(profile)
@@ -159,14 +164,14 @@ def evaluate_to_precision(
 
 
 def _look(
-    one: GrowingSample, metric: Metric, baseline: Baseline, confidence: float, num_resamples: int, seed: int
+    one: GrowingSample, metric: Metric, baseline: Definition, confidence: float, num_resamples: int, seed: int
 ) -> dict[str, Any]:
     """What is known of a task's barrier after its last look."""
     num_looks = len(one.sizes)
     spent = confidence_of_a_look(confidence, num_looks)
     so_far = one.so_far()
-    table = so_far.barriers(metric, confidence=spent, num_resamples=num_resamples * num_looks, seed=seed)
-    found = table[table["baseline"] == baseline].iloc[0]
+    settings: dict[str, Any] = {"confidence": spent, "num_resamples": num_resamples * num_looks, "seed": seed}
+    found = so_far.barriers(metric, baselines=(baseline,), **settings).iloc[0]
     row = {"path": found["path"], "task": found["task"], "look": len(one.profiles), "num_looks": num_looks}
     row |= {"num_examples": found["num_examples"], "confidence": spent}
     row |= {name: found[name] for name in ("barrier", "low", "high", "num_effective")}
@@ -176,6 +181,7 @@ def _look(
 def _whole(growing: Sequence[GrowingSample]) -> Profile:
     """The profiles of all tasks as one, positions in order; checks are those of the first look."""
     tasks = [one.so_far() for one in growing]
+    outputs = [one.outputs for one in tasks if one.outputs is not None]
     checks = {name: dict(own) for name, own in growing[0].profiles[0].checks.items()}
     for own in checks.values():
         own["truncated_examples"] = {one.task.name: one.num_truncated for one in growing}
@@ -183,6 +189,7 @@ def _whole(growing: Sequence[GrowingSample]) -> Profile:
         pd.concat([one.frame for one in tasks]).sort_values("t", kind="stable", ignore_index=True),
         pd.concat([one.examples for one in tasks]).sort_values("t", kind="stable", ignore_index=True),
         checks,
+        outputs=pd.concat(outputs).sort_values("t", kind="stable", ignore_index=True) if outputs else None,
     )
 
 

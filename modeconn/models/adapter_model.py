@@ -14,10 +14,12 @@ from torch import nn
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.agreement import check_same_base, check_same_shapes
-from modeconn.models.encoded import Batch, EncodedTask, ExampleSums, reduce_rows
+from modeconn.adapters.untrained import check_changes
+from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
 from modeconn.models.family import Classifier, Family, family_of, score_batch
 from modeconn.models.fingerprint import check_same_base_model, fingerprint_of
 from modeconn.models.full import check_whole, given_by_all
+from modeconn.models.generating import example_sums
 from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size, labels_for_task
 from modeconn.models.loading import (
     as_device,
@@ -135,9 +137,11 @@ class AdapterModel:
 
         Raises:
             ModelError: If the recorded fingerprint, a parameter's name or shape, or the recorded classes differ.
+            AdapterError: If it turns out to change nothing.
         """
         check_fits(self.module, point, self.base_name)
         check_whole(self.module, point, self.absent, self.base_name)
+        check_changes(point, self)
         check_same_base_model(point, self.fingerprint, self.base_name)
         if isinstance(self.family, Classifier):
             check_recorded(point, self.family.labels)
@@ -171,7 +175,7 @@ class AdapterModel:
             settings: How; the defaults are those of evaluation.
 
         Raises:
-            TaskError: If the split is missing, or an example cannot be encoded for this model.
+            TaskError: If the split is missing, an example cannot be encoded, or a classifier is asked to write.
             ModelError: If a classifier's classes have no known names, or an earlier task gave them others.
         """
         settings = settings or EncodingSettings()
@@ -203,8 +207,7 @@ class AdapterModel:
             ModelError: If the point does not fit.
         """
         with self.at(point) as module:
-            scored = [self.score_rows(module, split) for split in encoded]
-        return [reduce_rows(split, *rows) for split, rows in zip(encoded, scored, strict=True)]
+            return [example_sums(self, module, split) for split in encoded]
 
     @contextmanager
     def at(self, point: Adapter) -> Iterator[nn.Module]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.questions import Questions
 from modeconn.tasks.rows import EncodedRows
 
 
@@ -35,12 +36,13 @@ class EncodedTask:
     Attributes:
         task: Name of the task.
         split: Name of the split.
-        metric: What `score` means: "accuracy" or "exact_match".
+        metric: What `score` means: "accuracy", "exact_match", or a score of written answers.
         rows: The rows, their right choices and the count of cut prompts.
         batches: The rows in batches.
         order: Row numbers in the order in which the batches hold them.
         allowed: Classes that a classifier may answer with, or None for all.
         settings: How the rows were made.
+        questions: What the model is asked to write, where the score is that of written answers.
     """
 
     task: str
@@ -51,6 +53,7 @@ class EncodedTask:
     order: tuple[int, ...]
     allowed: tuple[int, ...] | None
     settings: EncodingSettings
+    questions: Questions | None = None
 
     @property
     def num_examples(self) -> int:
@@ -59,8 +62,8 @@ class EncodedTask:
 
     @property
     def num_truncated(self) -> int:
-        """Prompts that were cut to fit."""
-        return self.rows.num_truncated
+        """Prompts that were cut to fit; written answers may need more room than the given ones."""
+        return max(self.rows.num_truncated, self.questions.num_truncated if self.questions else 0)
 
     @property
     def scored_examples(self) -> np.ndarray:
@@ -70,7 +73,8 @@ class EncodedTask:
     @property
     def identity(self) -> tuple[object, ...]:
         """All that decides the numbers, apart from model and point."""
-        return self.task, self.split, self.metric, self.rows, self.order, self.allowed, self.settings
+        asked = () if self.questions is None else (self.questions,)
+        return self.task, self.split, self.metric, self.rows, self.order, self.allowed, self.settings, *asked
 
     def sample(self, num_rows: int) -> "EncodedTask":
         """Batches spread over the split that hold about `num_rows` rows; 0 takes all."""
@@ -88,6 +92,19 @@ class EncodedTask:
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """What a model wrote.
+
+    Attributes:
+        texts: One for each of N examples, as the tokenizer decodes it without special tokens.
+        ended: Whether the model ended the text itself; otherwise it was cut.
+    """
+
+    texts: tuple[str, ...]
+    ended: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
 class ExampleSums:
     """One number of each kind for every example of a split at one point; means are sums divided once.
 
@@ -95,11 +112,13 @@ class ExampleSums:
         loss_sum: `[N]` float64, nats: the negative log-likelihood of the answer, summed over its tokens.
         num_tokens: `[N]` int64: scored tokens (1 for a classifier).
         score: `[N]` float64 in [0, 1].
+        outputs: What the model wrote, where the score is that of written answers.
     """
 
     loss_sum: np.ndarray
     num_tokens: np.ndarray
     score: np.ndarray
+    outputs: Outputs | None = None
 
 
 def reduce_rows(encoded: EncodedTask, loss: np.ndarray, correct: np.ndarray) -> ExampleSums:

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.base_folders import Sameness, compared
 from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model
 from modeconn.adapters.skeleton import AUTO_CLASSES, task_type_of
 from modeconn.errors import ModelError, listed
@@ -124,7 +125,7 @@ def load_base(
 
 
 def named_base(adapters: Sequence[Adapter]) -> str:
-    """The base model that all adapters name; of full fine-tunes that name none, the first.
+    """The base model that all adapters name, be it under several paths; of full fine-tunes that name none, the first.
 
     Raises:
         ModelError: If they name none, or different ones.
@@ -133,11 +134,13 @@ def named_base(adapters: Sequence[Adapter]) -> str:
     sources = [adapter.source for adapter in adapters if adapter.config.kind.name == "FULL"]
     if not names and sources and len(sources) == len(adapters) and sources[0] is not None:
         return str(sources[0])
-    if len(names) != 1:
+    same = [compared(Path(names[0]), Path(other)) for other in names[1:]]
+    if not names or any(one is not Sameness.ONE for one in same):
         raise ModelError(
             "the base model is not known",
             expected="one base model, named by every adapter",
-            got=" and ".join(names) if names else "none named",
+            got=(" and ".join(names) if names else "none named")
+            + (", one a rounded copy of another" if set(same) == {Sameness.ROUNDED} else ""),
             remedy="give it with --base-model (in Python: base=...)",
         )
     return names[0]
@@ -267,10 +270,12 @@ def _quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Silence remarks of PEFT on what is checked here: a renamed property, GPT-2's stored order, tied weights."""
+    """Silence remarks of PEFT on what is checked here: a renamed property, GPT-2's stored order, tied weights, norms."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to")
+        warnings.filterwarnings("ignore", "Failed to load the CUDA extension")  # BOFT does without
+        warnings.filterwarnings("ignore", "Unsupported layer type .*Norm'")  # what LN tuning is for
         warnings.filterwarnings(
             "ignore", r"Model has `tie_word_embeddings=True` and a tied layer is part of the adapter"
         )

@@ -31,17 +31,19 @@ class Joining:
         return tuple(space for space in get_args(Space) if space not in self.refused)
 
 
-def joining(first: Adapter, second: Adapter) -> Joining:
+def joining(first: Adapter, second: Adapter, *, base_given: bool = False) -> Joining:
     """Find out by trying; no tensor is combined.
 
     Args:
         first: A point.
         second: Another.
+        base_given: Whether it is said which base is used, whatever the points call theirs.
     """
     refused: dict[Space, str] = {}
     for space in ("weights", "factors"):
         try:
-            check_same_names([first, second])
+            if not base_given:
+                check_same_names([first, second])
             LinearPath(first, second, space=space)
         except ModeconnError as error:
             refused[space] = f"{error.failed}: {error.got}"

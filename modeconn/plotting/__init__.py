@@ -1,4 +1,4 @@
-"""Tables drawn as figures: a profile, a row of profiles, a score matrix.
+"""Tables drawn as figures: profiles and bands, barriers, trade-offs, examples, planes, trees, score matrices.
 
 Each function reads the columns of one of the tables that a run leaves and knows nothing of models. A
 function that draws one panel takes and returns `ax`; one that draws several returns the figure. Figures are

@@ -1,4 +1,7 @@
+from .bands import plot_bands as plot_bands
 from .barrier_matrix import plot_barrier_matrix as plot_barrier_matrix
+from .barriers import plot_barriers as plot_barriers
+from .examples_along_path import plot_examples_along_path as plot_examples_along_path
 from .fit_history import plot_fit_history as plot_fit_history
 from .paths_compared import plot_paths_compared as plot_paths_compared
 from .plane import plot_plane as plot_plane
@@ -10,3 +13,4 @@ from .score_matrix import plot_score_matrix as plot_score_matrix
 from .style import COLUMN_WIDTH as COLUMN_WIDTH
 from .style import PAGE_WIDTH as PAGE_WIDTH
 from .style import paper_style as paper_style
+from .trade_off import plot_trade_off as plot_trade_off

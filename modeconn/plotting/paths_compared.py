@@ -7,11 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from . import columns, profile_table, style
-from .legend import legend_below, legend_height
+from . import columns, lettering, profile_panel, profile_table, single_panel, style
 from .profile_table import Metric
 
-_AXES_HEIGHT, _LABELS_HEIGHT = 2.0, 0.45  # inches
+_AXES_HEIGHT = 1.75  # inches
 FIGURE = "a comparison of paths"
 
 
@@ -46,26 +45,19 @@ def plot_paths_compared(
     columns.require_single(rows, ("path", "space", "task", "t"), figure=FIGURE)
     chosen = profile_table.chosen_tasks(profile_table.names(rows, "task"), tasks)
     if ax is None:
-        return _on_new_figure(rows, chosen, metric, width=width)
+        return single_panel.on_new_figure(
+            lambda new: _draw(new, rows, chosen, metric, width=width - profile_panel.LABELS_WIDTH),
+            width=width,
+            height=_AXES_HEIGHT,
+        )
     with matplotlib.rc_context({"text.parse_math": False}):
-        ax.legend(handles=_draw(ax, rows, chosen, metric), loc="upper left", bbox_to_anchor=(1.02, 1))
+        handles = _draw(ax, rows, chosen, metric, width=ax.bbox.width / ax.figure.dpi)
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1))
     return ax
 
 
-def _on_new_figure(rows: pd.DataFrame, tasks: list[str], metric: Metric, *, width: float) -> Axes:
-    """A figure of its own; the legend adds to its height."""
-    with style.paper_style():
-        figure = style.new_figure(width, _AXES_HEIGHT)
-        ax = figure.subplots()
-        handles = _draw(ax, rows, tasks, metric)
-        figure.set_size_inches(width, _AXES_HEIGHT + _LABELS_HEIGHT + legend_height(handles, width=width))
-        legend_below(figure, handles)
-        style.freeze(figure)
-    return ax
-
-
-def _draw(ax: Axes, rows: pd.DataFrame, tasks: list[str], metric: Metric) -> list[Line2D]:
-    """The lines; returns the legend's handles."""
+def _draw(ax: Axes, rows: pd.DataFrame, tasks: list[str], metric: Metric, *, width: float) -> list[Line2D]:
+    """The lines, labels and a title of at most `width` inches a line; returns the legend's handles."""
     pairs = list(rows[["path", "space"]].drop_duplicates().itertuples(index=False, name=None))
     looks = style.looks(f"{path} {space}" for path, space in pairs).values()
     handles = []
@@ -80,6 +72,8 @@ def _draw(ax: Axes, rows: pd.DataFrame, tasks: list[str], metric: Metric) -> lis
     every = profile_table.names(rows, "task")
     what = "loss (nats)" if metric == "loss" else profile_table.value_label(rows, metric=metric)
     mean = profile_table.mean_label(tasks, every) if len(tasks) > 1 else tasks[0]
-    ax.set(xlabel="position t on the path", ylabel=what)
-    ax.set_title(f"{mean}", fontweight="normal")
+    profile_panel.position_axis(ax)
+    ax.set_ylabel(what)
+    size = lettering.title_size()
+    ax.set_title(lettering.wrapped(mean, width=width, size=size), loc="left", fontweight="normal")
     return handles

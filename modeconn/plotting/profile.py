@@ -6,7 +6,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 
-from . import columns, profile_panel, profile_table, style
+from . import band_rows, columns, profile_panel, profile_table, style
 from .legend import legend_below, legend_height
 from .profile_panel import Baseline, Panel
 from .profile_table import Metric
@@ -21,6 +21,7 @@ def plot_profile(
     space: str | None = None,
     baseline: Baseline | None = "chord",
     mean_of: Sequence[str] | None = None,
+    bands: pd.DataFrame | None = None,
     width: float = style.COLUMN_WIDTH,
     ax: Axes | None = None,
 ) -> Axes:
@@ -41,6 +42,8 @@ def plot_profile(
             baseline drawn.
         mean_of: The tasks whose mean is drawn and whose best t is marked, all by default; the others are
             drawn pale. On a path from an old to a new task, name these two.
+        bands: Simultaneous bands to draw as well, from `Profile.bands(metric)` of the same run: they hold the whole
+            profile, where the intervals hold one position each.
         width: Inches, for a new figure: `COLUMN_WIDTH` or `PAGE_WIDTH`.
         ax: Where to draw, in the fonts that hold there. By default on a new figure in the project's style,
             which pyplot does not know: save it with `save_figure`, or show `ax.figure` in a notebook.
@@ -49,15 +52,18 @@ def plot_profile(
         The axes drawn on.
 
     Raises:
-        EvaluationError: The table lacks columns, rows or numbers, or says a thing twice.
-        RunError: A setting that is unknown, or several paths, splits or spaces and none chosen.
+        EvaluationError: The table lacks columns, rows or numbers, or says a thing twice, or the bands are another
+            profile's.
+        RunError: A setting that is unknown, or several paths, splits or spaces and none chosen, or no band
+            of what is drawn.
     """
     columns.require_choice("baseline", baseline, tuple(profile_panel.BASELINES))
     table = profile_table.of_path(profile_table.checked_table(frame, metric=metric), path)
     rows = profile_table.ordered(profile_table.in_setting(table, split=split, space=space))
     tasks = profile_table.names(rows, "task")
     chosen = profile_table.chosen_tasks(tasks, mean_of)
-    panel = Panel(rows, metric, baseline, chosen, style.looks(tasks))
+    drawn = band_rows.over_profile(bands, rows, metric=metric)
+    panel = Panel(rows, metric, baseline, chosen, style.looks(tasks), drawn)
     if ax is None:
         return _on_new_figure(panel, width=width)
     with matplotlib.rc_context({"text.parse_math": False}):

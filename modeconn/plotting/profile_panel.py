@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from . import lettering, profile_table, style
+from . import band_rows, columns, lettering, profile_table, style
 from .profile_table import Metric
 
 Baseline = Literal["chord", "mean"]
@@ -30,6 +30,7 @@ class Panel:
         baseline: What a barrier is measured from, or None.
         chosen: The tasks of the mean.
         looks: Each task's colour and marker.
+        bands: The path's simultaneous bands from `band_rows.over_profile`, or None.
     """
 
     rows: pd.DataFrame
@@ -37,6 +38,7 @@ class Panel:
     baseline: Baseline | None
     chosen: Sequence[str]
     looks: Mapping[str, style.Look]
+    bands: pd.DataFrame | None = None
 
     @property
     def has_band(self) -> bool:
@@ -57,11 +59,28 @@ def draw_panel(ax: Axes, panel: Panel, *, limits: tuple[float, float] | None = N
     for task, one in panel.rows.groupby("task", sort=False):
         _draw_task(ax, one, panel, str(task))
     _draw_mean(ax, panel)
+    position_axis(ax)
+    ax.set_ylim(*(limits or limits_of([panel])))
+    ax.set_ylabel(profile_table.value_label(panel.rows, metric=panel.metric))
+
+
+def position_axis(ax: Axes) -> None:
+    """The horizontal axis of positions, from 0 to 1."""
     ax.set_xlim(-0.03, 1.03)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-    ax.set_ylim(*(limits or profile_table.limits(panel.rows, metric=panel.metric)))
     ax.set_xlabel("position t on the path")
-    ax.set_ylabel(profile_table.value_label(panel.rows, metric=panel.metric))
+
+
+def limits_of(panels: Sequence[Panel]) -> tuple[float, float]:
+    """Limits of the vertical axis that hold every value, interval and band of panels of one metric."""
+    metric = panels[0].metric
+    sides = {side: f"{metric}_{side}" for side in ("low", "high")}
+    bands = [
+        pd.DataFrame({name: panel.bands[side].to_numpy() for side, name in sides.items()})
+        for panel in panels
+        if panel.bands is not None
+    ]
+    return profile_table.limits(pd.concat([*(panel.rows for panel in panels), *bands]), metric=metric)
 
 
 def _draw_task(ax: Axes, one: pd.DataFrame, panel: Panel, task: str) -> None:
@@ -72,6 +91,8 @@ def _draw_task(ax: Axes, one: pd.DataFrame, panel: Panel, task: str) -> None:
     if panel.has_band:
         low, high = (one[f"{panel.metric}_{side}"].to_numpy() for side in ("low", "high"))
         ax.fill_between(t, low, high, color=colour, alpha=0.2, linewidth=0, zorder=1)
+    if panel.bands is not None:
+        _draw_band(ax, columns.rows_where(panel.bands, (panel.bands["task"] == task).to_numpy()), colour)
     ends = slice(None, None, max(len(t) - 1, 1))
     if panel.baseline is not None:
         level = value[ends] if panel.baseline == "chord" else [value[ends].mean()] * len(t[ends])
@@ -80,6 +101,14 @@ def _draw_task(ax: Axes, one: pd.DataFrame, panel: Panel, task: str) -> None:
     every = max(1, (len(t) - 1) // 10)
     ax.plot(t, value, color=colour, markevery=every, markersize=3.6, zorder=2, label=task, **edge)
     ax.plot(t[ends], value[ends], color=colour, linestyle="none", markersize=6, zorder=3, clip_on=False, **edge)
+
+
+def _draw_band(ax: Axes, band: pd.DataFrame, colour: str | tuple[float, float, float]) -> None:
+    """A task's simultaneous band: its edges are drawn, so that it is told from the intervals inside it."""
+    t, low, high = (band[column].to_numpy() for column in ("t", "low", "high"))
+    ax.fill_between(t, low, high, color=colour, alpha=0.1, linewidth=0, zorder=0.8)
+    for edge in (low, high) if len(t) else ():  # a task with few examples has no band
+        ax.plot(t, edge, color=colour, linewidth=0.5, alpha=0.8, zorder=1)
 
 
 def _draw_mean(ax: Axes, panel: Panel) -> None:
@@ -178,5 +207,9 @@ def legend_handles(panels: Sequence[Panel]) -> list[Line2D | Patch]:
         label = BASELINES[first.baseline]
         handles.append(Line2D([], [], color=style.GREY, linestyle=":", linewidth=0.8, label=label))
     if any(panel.has_band for panel in panels):
-        handles.append(Patch(facecolor=style.GREY, alpha=0.3, linewidth=0, label="95 % interval"))
+        label = "95 % interval" if first.bands is None else "95 % interval at one t"
+        handles.append(Patch(facecolor=style.GREY, alpha=0.3, linewidth=0, label=label))
+    if first.bands is not None:
+        label = band_rows.band_label(first.bands)
+        handles.append(Patch(facecolor="#ebebeb", edgecolor=style.GREY, linewidth=0.6, label=label))
     return handles

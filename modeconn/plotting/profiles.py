@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from modeconn.errors import RunError, listed
 
-from . import columns, profile_panel, profile_table, style
+from . import band_rows, columns, profile_panel, profile_table, style
 from .legend import legend_below, legend_height
 from .profile_panel import Baseline, Panel
 from .profile_table import Metric
@@ -24,6 +24,7 @@ def plot_profiles(
     space: str | None = None,
     baseline: Baseline | None = "chord",
     mean_of: Mapping[str, Sequence[str]] | None = None,
+    bands: pd.DataFrame | None = None,
     width: float = style.PAGE_WIDTH,
 ) -> Figure:
     """Small multiples of `plot_profile`: the paths in the order of the table, one scale for each metric.
@@ -38,6 +39,8 @@ def plot_profiles(
         space: Which space, where the table holds several.
         baseline: What a barrier is measured from: "chord", "mean", or None for no baseline drawn.
         mean_of: For a path the tasks of its mean, all by default; the others are drawn pale.
+        bands: Simultaneous bands of every path and metric drawn, from `Profile.bands`; with several metrics those of
+            all of them, concatenated.
         width: Inches: `PAGE_WIDTH` or `COLUMN_WIDTH`.
 
     Returns:
@@ -55,7 +58,7 @@ def plot_profiles(
     for one in metrics:
         table = profile_table.checked_table(table, metric=one)
     rows = profile_table.in_setting(table, split=split, space=space)
-    panels = _panels(rows, metrics, baseline=baseline, mean_of=mean_of or {})
+    panels = _panels(rows, metrics, baseline=baseline, mean_of=mean_of or {}, bands=bands)
     with style.paper_style():
         return _draw(_grid(panels), width=width)
 
@@ -66,6 +69,7 @@ def _panels(
     *,
     baseline: Baseline | None,
     mean_of: Mapping[str, Sequence[str]],
+    bands: pd.DataFrame | None,
 ) -> list[list[Panel]]:
     """The panels: a list for each path, in it one panel for each metric."""
     paths = profile_table.names(table, "path")
@@ -81,7 +85,8 @@ def _panels(
     for path in paths:
         rows = profile_table.ordered(profile_table.of_path(table, path))
         chosen = profile_table.chosen_tasks(profile_table.names(rows, "task"), mean_of.get(path))
-        panels.append([Panel(rows, metric, baseline, chosen, looks) for metric in metrics])
+        drawn = {metric: band_rows.over_profile(bands, rows, metric=metric) for metric in metrics}
+        panels.append([Panel(rows, metric, baseline, chosen, looks, drawn[metric]) for metric in metrics])
     return panels
 
 
@@ -102,7 +107,8 @@ def _draw(grid: Sequence[Sequence[Panel]], *, width: float) -> Figure:
     room = _title_room(grid, width=width)
     figure = style.new_figure(width, _height(grid, room=room) + legend_height(handles, width=width))
     axes = figure.subplots(len(grid), len(grid[0]), squeeze=False)
-    limits = {panel.metric: _shared_limits(panels, panel.metric) for panel in panels}
+    metrics = {panel.metric for panel in panels}
+    limits = {m: profile_panel.limits_of([panel for panel in panels if panel.metric == m]) for m in metrics}
     for i, row in enumerate(grid):
         for ax, panel in zip(axes[i], row, strict=False):
             profile_panel.draw_panel(ax, panel, limits=limits[panel.metric])
@@ -132,12 +138,6 @@ def _height(grid: Sequence[Sequence[Panel]], *, room: float) -> float:
         for row in grid
     ]
     return len(grid) * (profile_panel.AXES_HEIGHT + profile_panel.LABELS_HEIGHT) + sum(titles)
-
-
-def _shared_limits(panels: Sequence[Panel], metric: Metric) -> tuple[float, float]:
-    """Limits that hold every panel of a metric."""
-    rows = pd.concat([panel.rows for panel in panels if panel.metric == metric])
-    return profile_table.limits(rows, metric=metric)
 
 
 def _share_labels(axes: np.ndarray, grid: Sequence[Sequence[Panel]]) -> None:

@@ -1,6 +1,7 @@
 """The tree of saddles between many checkpoints: which of them hang together below which loss."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ from matplotlib.figure import Figure
 
 from modeconn.errors import EvaluationError, listed
 
-from . import columns, lettering, style, task_panels
+from . import columns, label_places, lettering, style, task_panels
+from .label_places import Label
 
 _FIGURE = "a saddle tree"
 _HEIGHT, _LABELS = 1.75, 0.7  # inches of the axes; of title and ticks
@@ -80,17 +82,34 @@ def _draw(edges: dict[str, pd.DataFrame], *, width: float) -> Figure:
     height = len(rows) * (_HEIGHT + _LABELS + 0.75 * longest + titles) + task_panels.head_height(text)
     figure = style.new_figure(width, height)
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    drawn = []
     for row, block in zip(axes, rows, strict=True):
         for ax, task in zip(task_panels.without_rest(row, len(block)), block, strict=True):
-            _draw_tree(ax, edges[task])
+            drawn.append((ax, _draw_tree(ax, edges[task])))
             task_panels.title(ax, task, width=room)
             ax.set_ylabel("mean loss (nats)" if task == block[0] else "")
     task_panels.draw_head(figure, text)
     style.freeze(figure)
+    figure.set_layout_engine("none")  # the labels find their places on the figure as it stands
+    for ax, tree in drawn:
+        _write_saddles(ax, tree)
     return figure
 
 
-def _draw_tree(ax: Axes, edges: pd.DataFrame) -> None:
+@dataclass(frozen=True, eq=False)
+class _Tree:
+    """Where a tree was drawn, in data coordinates.
+
+    Attributes:
+        branches: The corners of each, `[4, 2]`.
+        leaves: Its ends at the checkpoints, `[N, 2]`.
+    """
+
+    branches: list[np.ndarray]
+    leaves: np.ndarray
+
+
+def _draw_tree(ax: Axes, edges: pd.DataFrame) -> _Tree:
     """The branches, joined from the lowest saddle to the highest."""
     edges = edges.sort_values("saddle", kind="stable")
     losses = dict(zip(edges["start"], edges["loss_start"], strict=True))
@@ -98,21 +117,31 @@ def _draw_tree(ax: Axes, edges: pd.DataFrame) -> None:
     order = _leaves(edges)
     stems = {name: (float(place), float(losses[name])) for place, name in enumerate(order)}
     groups = {name: [name] for name in order}
-    line = {"color": style.INK, "linewidth": 1.0, "solid_capstyle": "round"}
+    branches = []
     for start, end, saddle in zip(edges["start"], edges["end"], edges["saddle"], strict=True):
         (x1, y1), (x2, y2) = sorted((stems[groups[start][0]], stems[groups[end][0]]))
-        ax.plot([x1, x1, x2, x2], [y1, saddle, saddle, y2], **line)
-        if len(order) <= _MOST_LABELLED:
-            behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-            ax.text((x1 + x2) / 2, saddle, f"{saddle:.2f}", ha="center", va="center", color=style.GREY, bbox=behind)
+        branches.append(np.array([[x1, y1], [x1, saddle], [x2, saddle], [x2, y2]]))
+        ax.plot(*branches[-1].T, color=style.INK, linewidth=1.0, solid_capstyle="round")
         joined = groups[start] + groups[end]
         groups |= dict.fromkeys(joined, joined)
         stems[joined[0]] = ((x1 + x2) / 2, float(saddle))
-    ax.plot(range(len(order)), [losses[name] for name in order], "o", color=style.INK, markersize=4, clip_on=False)
+    leaves = np.array([(place, losses[name]) for place, name in enumerate(order)])
+    ax.plot(*leaves.T, "o", zorder=4, color=style.INK, markersize=4, clip_on=False)
     ax.set_xlim(-0.5, len(order) - 0.5)
     ax.margins(y=0.12)
     ax.set_xticks(range(len(order)), order, rotation=35, ha="right", rotation_mode="anchor")
     ax.tick_params(axis="x", length=0)
+    return _Tree(branches, leaves)
+
+
+def _write_saddles(ax: Axes, tree: _Tree) -> None:
+    """The saddles' losses beside the middles of their branches, the highest first; none where they are too many."""
+    if len(tree.leaves) > _MOST_LABELLED:
+        return
+    middles = sorted((branch[1:3].mean(axis=0) for branch in tree.branches), key=lambda place: -place[1])
+    labels = [Label(place, f"{place[1]:.2f}", style.GREY) for place in middles]
+    dots = [np.stack([leaf, leaf]) for leaf in tree.leaves]
+    label_places.draw_labels(ax, labels, [*tree.branches, *dots], gaps=(2.0, 6.0))
 
 
 def _leaves(edges: pd.DataFrame) -> list[str]:

@@ -52,7 +52,7 @@ def plot_score_matrix(
         rows = columns.pick(rows, column, value, figure=_FIGURE, remedy=f"pass {column}= with one of them")
     if seed is not None:
         rows = columns.pick(rows, "seed", seed, figure=_FIGURE, remedy="")
-    rows = _one_metric(rows, metric)
+    rows = _scores(_one_metric(rows, metric))
     columns.require_single(rows, ("seed", "after_task", "task"), figure=_FIGURE)
     scores = score_table(rows)
     if ax is not None:
@@ -70,17 +70,19 @@ def plot_score_matrix(
 
 
 def _checked(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table, once it has every column and number that the figure needs."""
-    needed = (*_NAMES, "seed", "after_task", "score")
-    columns.require_columns(frame, needed, figure=_FIGURE)
+    """The table, once it has every column that the figure needs, with names as text."""
+    columns.require_columns(frame, (*_NAMES, "seed", "after_task", "score"), figure=_FIGURE)
     columns.require_names(frame, (*_NAMES, "seed", "after_task"), figure=_FIGURE)
+    return frame.assign(**{column: frame[column].astype(str) for column in _NAMES})
+
+
+def _scores(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the metric that is drawn, its numbers checked: a run's table holds losses beside its scores."""
     # A cell that was not measured may stand as a gap.
-    measured = columns.rows_where(frame, frame["score"].notna().to_numpy())
-    columns.require_columns(measured, needed, figure=_FIGURE)
-    keys = ("task", "after_task")
-    columns.require_range(measured, "score", figure=_FIGURE, keys=keys, low=0, high=1)
-    texts = {column: frame[column].astype(str) for column in _NAMES}
-    return frame.assign(**texts, score=columns.numbers(frame, "score"))
+    measured = columns.rows_where(rows, rows["score"].notna().to_numpy())
+    columns.require_columns(measured, ("score",), figure=_FIGURE)
+    columns.require_range(measured, "score", figure=_FIGURE, keys=("task", "after_task"), low=0, high=1)
+    return rows.assign(score=columns.numbers(rows, "score"))
 
 
 def _one_metric(rows: pd.DataFrame, metric: str | None) -> pd.DataFrame:

@@ -2,21 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from modeconn.errors import TaskError, listed
+from modeconn.tasks.boundaries import Tokenizer, joined, num_shared, prompts_alone, tokenize
 from modeconn.tasks.rows import EncodedRows, check_told_apart, fitted_rows
 from modeconn.tasks.task import Example, Task
-
-
-class Tokenizer(Protocol):
-    """What encoding needs of a tokenizer of transformers."""
-
-    eos_token_id: int | None
-
-    def __call__(self, text: list[str], *, add_special_tokens: bool) -> dict[str, list[list[int]]]:
-        """Token ids of every text under "input_ids"."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +20,7 @@ class EncodingSettings:
         token_budget: Tokens a batch, padding included.
         mask_labels: Whether a classifier's logits outside the task's own labels are left out.
         separator: What stands between prompt and answer of a causal model where neither has a blank there.
+        generate: Whether answers are written where a task's metric asks for it; without, its score is `exact_match`.
     """
 
     max_length: int | None = None
@@ -38,6 +29,7 @@ class EncodingSettings:
     token_budget: int = 2048
     mask_labels: bool = False
     separator: str = " "
+    generate: bool = True
 
     def __post_init__(self) -> None:
         for name in ("token_budget", "max_length"):
@@ -70,17 +62,17 @@ def encode_continuations(
     eos = _eos(tokenizer) if settings.score_eos else ()
     examples = task.split(split)
     choices, answers = _choices(task, examples, settings)
-    prompts = _prompts_alone(tokenizer, [example.prompt for example in examples])
+    prompts = prompts_alone(tokenizer, [example.prompt for example in examples])
     texts = [
-        _joined(example.prompt, choice, settings.separator)
+        joined(example.prompt, choice, settings.separator)
         for example, options in zip(examples, choices, strict=True)
         for choice in options
     ]
-    tokens = iter(_tokenize(tokenizer, texts))
+    tokens = iter(tokenize(tokenizer, texts))
     pairs = []
     for spellings, options in zip(prompts, choices, strict=True):
         pieces = [next(tokens) for _ in options]
-        start = min(max(_num_shared(prompt, piece) for prompt in spellings) for piece in pieces)
+        start = min(max(num_shared(prompt, piece) for prompt in spellings) for piece in pieces)
         pairs.append([(piece[:start], piece[start:]) for piece in pieces])
     where = f"{task.name}/{split}"
     if _chooses(task, settings):
@@ -102,8 +94,8 @@ def encode_sources(
     eos = _eos(tokenizer) if settings.score_eos else ()
     examples = task.split(split)
     choices, answers = _choices(task, examples, settings)
-    prompts = _tokenize(tokenizer, [example.prompt for example in examples])
-    targets = iter(_tokenize(tokenizer, [choice.strip() for options in choices for choice in options]))
+    prompts = tokenize(tokenizer, [example.prompt for example in examples])
+    targets = iter(tokenize(tokenizer, [choice.strip() for options in choices for choice in options]))
     pairs = [[(p, next(targets)) for _ in options] for p, options in zip(prompts, choices, strict=True)]
     where = f"{task.name}/{split}"
     if _chooses(task, settings):
@@ -132,7 +124,7 @@ def encode_texts(
             got=listed(unknown),
             remedy="train the head over the union of the tasks' labels",
         )
-    prompts = _tokenize(tokenizer, [example.prompt for example in examples])
+    prompts = tokenize(tokenizer, [example.prompt for example in examples])
     answers = [index[example.answer.strip()] for example in examples]
     pairs = [[(prompt, (answer,))] for prompt, answer in zip(prompts, answers, strict=True)]
     return fitted_rows(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", targets_apart=True)
@@ -166,38 +158,6 @@ def _choices(
 def _chooses(task: Task, settings: EncodingSettings) -> bool:
     """Whether the likeliest of the task's labels is asked for, rather than the answer alone."""
     return settings.all_choices and task.metric == "accuracy"
-
-
-def _prompts_alone(tokenizer: Tokenizer, prompts: list[str]) -> list[set[tuple[int, ...]]]:
-    """Every prompt's tokens: as it stands, and with its last character by itself where that is a blank.
-
-    GPT-2 and its kin keep the last of several blanks apart if a word follows, and together if none does.
-    """
-    whole = _tokenize(tokenizer, prompts)
-    blank = [number for number, prompt in enumerate(prompts) if prompt[-1:].isspace()]
-    bodies = _tokenize(tokenizer, [prompts[number][:-1] for number in blank])
-    ends = _tokenize(tokenizer, [prompts[number][-1] for number in blank])
-    apart = {number: body + end for number, body, end in zip(blank, bodies, ends, strict=True)}
-    return [{tokens, apart.get(number, tokens)} for number, tokens in enumerate(whole)]
-
-
-def _tokenize(tokenizer: Tokenizer, texts: list[str]) -> list[tuple[int, ...]]:
-    """Token ids without special tokens."""
-    if not texts:
-        return []
-    return [tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-
-def _joined(prompt: str, answer: str, separator: str) -> str:
-    """Prompt and answer as one text, with a separator where neither brings a blank."""
-    blank = prompt[-1:].isspace() or answer[:1].isspace()
-    return prompt + answer if blank else prompt + separator + answer
-
-
-def _num_shared(prompt: tuple[int, ...], text: tuple[int, ...]) -> int:
-    """The number of tokens at the start in which a text and its prompt alone agree."""
-    pairs = zip(prompt, text, strict=False)
-    return next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(prompt), len(text)))
 
 
 def _eos(tokenizer: Tokenizer) -> tuple[int, ...]:

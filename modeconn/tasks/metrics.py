@@ -2,7 +2,9 @@
 
 from modeconn.errors import TaskError, listed
 
-METRICS = ("accuracy", "exact_match")
+GENERATED = ("rouge_l", "sari", "edit_similarity", "exact_number", "generated_exact_match")
+METRICS = ("accuracy", "exact_match", *GENERATED)
+MAX_NEW_TOKENS = 256  # where a task does not say
 
 
 def checked_metric(metric: str, labels: tuple[str, ...] | None, *, where: str) -> str:
@@ -31,3 +33,19 @@ def checked_metric(metric: str, labels: tuple[str, ...] | None, *, where: str) -
             remedy='list the labels, as "labels" in task.json or with labels=, or choose exact_match',
         )
     return metric
+
+
+def check_max_new_tokens(count: object, *, where: str) -> None:
+    """Raise unless a task's `max_new_tokens` is a number of tokens, or None.
+
+    Raises:
+        TaskError: If it is neither.
+    """
+    if count is None or (isinstance(count, int) and not isinstance(count, bool) and count >= 1):
+        return
+    raise TaskError(
+        f"max_new_tokens of {where} is no number of tokens",
+        expected="a whole number, 1 or more: how long an answer may become",
+        got=repr(count),
+        remedy=f"mend it in task.json, or leave it out for {MAX_NEW_TOKENS}",
+    )

@@ -74,6 +74,7 @@ def _read_folder(folder: Path, splits: Mapping[str, str] | None) -> RawTask:
         origins={split: str(path) for split, path in paths.items()},
         labels=checked_labels(settings.get("labels"), where=str(folder / SETTINGS_FILE)),
         metric=settings.get("metric") or "",
+        max_new_tokens=settings.get("max_new_tokens"),
         source=settings.get("source") or "",
     )
 
@@ -96,7 +97,7 @@ def _read_settings(path: Path) -> dict:
     """The settings in task.json, if there is one; keys that are not known are notes and stay unread."""
     if not path.exists():
         return {}
-    expected = "JSON: an object with name, labels, metric and source, each optional"
+    expected = "JSON: an object with name, labels, metric, max_new_tokens and source, each optional"
     settings = parse_json(read_text(path), path, expected=expected)
     if not isinstance(settings, dict):
         got = f"a value of type {type(settings).__name__}"

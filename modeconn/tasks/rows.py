@@ -99,7 +99,7 @@ def fitted_rows(
         cut = any(len(context) > room for context, _ in options)
         num_truncated += cut
         for context, targets in options:
-            kept = _without_middle(context, room)
+            kept = without_middle(context, room)
             whole = prefix + kept + suffix
             if not whole:
                 raise _no_context(f"{where} example {example}")
@@ -107,7 +107,7 @@ def fitted_rows(
     return EncodedRows(tuple(rows), tuple(answers), num_truncated).in_one_pass()
 
 
-def _without_middle(tokens: tuple[int, ...], room: int) -> tuple[int, ...]:
+def without_middle(tokens: tuple[int, ...], room: int) -> tuple[int, ...]:
     """At most `room` tokens: the first half and the last half of them."""
     if len(tokens) <= room:
         return tokens

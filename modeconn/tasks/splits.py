@@ -27,6 +27,7 @@ class RawTask:
         labels: The declared label set, checked.
         class_names: The label sets that the data themselves declare, by column.
         metric: The declared metric; empty if none.
+        max_new_tokens: How long a written answer may become, if that is declared.
         source: Where the data come from.
     """
 
@@ -36,6 +37,7 @@ class RawTask:
     labels: tuple[str, ...] | None = None
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metric: str = ""
+    max_new_tokens: int | None = None
     source: str = ""
 
 

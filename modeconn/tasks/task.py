@@ -16,7 +16,8 @@ from modeconn.errors import TaskError, listed
 from .columns import find_columns
 from .examples import Example, Unlisted, checked_unlisted, examples_from
 from .labels import checked_labels, collected_labels
-from .metrics import checked_metric
+from .metrics import check_max_new_tokens, checked_metric
+from .scores import check_answers
 from .splits import ALIASES, RawTask, check_split_names, checked_splits
 
 
@@ -30,16 +31,17 @@ class Task:
         name: The name that tables and figures show.
         splits: The examples of those of `train`, `eval` and `test` that exist; read-only.
         labels: The label set, to which every answer belongs; None for free answers.
-        metric: `accuracy` (needs labels) or `exact_match`. Left empty it becomes `accuracy` with labels
-            and `exact_match` without.
+        metric: `accuracy` (needs labels) or `exact_match`; or one of `score_outputs`, for which the model writes its
+            answers. Left empty it becomes `accuracy` with labels and `exact_match` without.
         source: Where the data come from, in words.
         left_out: Split -> numbers, counted from 0, of the records that were not taken because their answer is
             outside the label set (see `unlisted` of `load`); without the splits that are whole. Everywhere else,
             as in the column `example` of per-example records, an example's number is its place among those taken.
+        max_new_tokens: How long a written answer may become; None takes 256, or half of what the model holds.
 
     Raises:
         TaskError: If a split is unknown or empty, an example incomplete or outside the labels, the label
-            set unfit, or the metric unknown.
+            set unfit, the metric unknown or not for these answers, or `max_new_tokens` no number of tokens.
 
     Example:
         >>> Task("tone", {"test": (Example("Text: fine.", "good"),)}, labels=("good", "bad"))
@@ -52,6 +54,7 @@ class Task:
     metric: str = ""
     source: str = field(default="", compare=False)
     left_out: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -66,6 +69,9 @@ class Task:
         splits = checked_splits(self.splits, labels, where=where)
         left_out = MappingProxyType({split: tuple(numbers) for split, numbers in self.left_out.items() if numbers})
         metric = checked_metric(self.metric, labels, where=where)
+        check_max_new_tokens(self.max_new_tokens, where=where)
+        for split, examples in splits.items():
+            check_answers(metric, examples, where=f"{where}, split {split}")
         for name, value in (("labels", labels), ("splits", splits), ("metric", metric), ("left_out", left_out)):
             object.__setattr__(self, name, value)
 
@@ -106,6 +112,8 @@ class Task:
         }
         if self.left_out:
             content["left_out"] = dict(self.left_out)
+        if self.max_new_tokens is not None:
+            content["max_new_tokens"] = self.max_new_tokens
         # ASCII and sorted keys: the text, and so the hash, is the same in every process.
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()
 
@@ -123,6 +131,7 @@ class Task:
         """Tasks go to other processes; the read-only mappings alone cannot be pickled."""
         return type(self), (
             self.name, dict(self.splits), self.labels, self.metric, self.source, dict(self.left_out),
+            self.max_new_tokens,
         )  # fmt: skip
 
     @classmethod
@@ -142,9 +151,9 @@ class Task:
 
         A folder holds `train`, `eval` (also called `validation`, `valid`, `val` or `dev`) and `test`, those
         that exist, as `.json` (a list of records), `.jsonl` (one record in each line) or `.csv`; and, if it
-        likes, `task.json` with `name`, `labels`, `metric` and `source`, beside any notes. A single file
-        becomes the `test` split. The hub is asked only for an id where neither `owner/name` nor a folder
-        `owner` is there; it needs the extra `hub`.
+        likes, `task.json` with `name`, `labels`, `metric`, `max_new_tokens` and `source`, beside any notes.
+        A single file becomes the `test` split. The hub is asked only for an id where neither `owner/name` nor
+        a folder `owner` is there; it needs the extra `hub`.
 
         Records are prompt/answer, or text/label with the label's name or its index into the label set (in
         CSV an index is a cell of digits, unless a label is a number itself). Other keys are not read.
@@ -281,4 +290,5 @@ class Task:
             raw.metric if metric is None else metric,
             raw.source,
             {split: part.left_out for split, part in read.items()},
+            raw.max_new_tokens,
         )

@@ -87,7 +87,7 @@ def test_one_of_the_promised_modules_is_enough():
     assert sorted(point.saved) == ["score.weight"]
 
 
-@pytest.mark.parametrize("kind", ["XLORA", "something", None, 3])
+@pytest.mark.parametrize("kind", ["WAVEFT", "something", None, 3])
 def test_another_kind_of_adapter(kind):
     parts = (
         "is an adapter of a kind that cannot be read",
@@ -97,6 +97,11 @@ def test_another_kind_of_adapter(kind):
         "remedy: merge it into its base",
     )
     fails(make_tensors(0), *parts, peft_type=kind)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("XLORA", "token by token"), ("POLY", "the task of each text")])
+def test_a_kind_that_is_no_one_change_of_the_weights(kind, reason):
+    fails({}, "of a kind that cannot be read", f'got: "peft_type": {kind!r} (', reason, "leave it out", peft_type=kind)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Failed to load the CUDA extension"),  # BOFT has a kernel of its own
     pytest.mark.filterwarnings("ignore:Setting boft_n_butterfly_factor to 1"),
     pytest.mark.filterwarnings("ignore:Unsupported layer type"),  # a norm of Llama
+    pytest.mark.filterwarnings("ignore:Sparse invariant checks"),  # of SHiRA
 ]
 
 
@@ -46,6 +47,11 @@ CASES = {
     "PiSSA": Case("llama", peft.LoraConfig, {**LLAMA, "r": 2, "init_lora_weights": "pissa"}),
     "OLoRA": Case("llama", peft.LoraConfig, {**LLAMA, "r": 2, "init_lora_weights": "olora"}),
     "lora_bias": Case("llama", peft.LoraConfig, {**LLAMA, "r": 2, "lora_bias": True}),
+    "VB-LoRA": Case("llama", peft.VBLoRAConfig, {**LLAMA, "num_vectors": 6, "vector_length": 8}),
+    "DeLoRA": Case("llama", peft.DeloraConfig, {**LLAMA, "r": 2}),
+    "GraLoRA": Case("llama", peft.GraloraConfig, {**LLAMA, "r": 2}),
+    "HRA": Case("llama", peft.HRAConfig, {**LLAMA, "r": 2}),
+    "MiSS": Case("llama", peft.MissConfig, {**LLAMA, "r": 4}),
     "bias=all": Case("bert", peft.LoraConfig, {**BERT, "r": 2, "bias": "all"}),
     "DoRA": Case("llama", peft.LoraConfig, {**LLAMA, "r": 2, "use_dora": True}, exact=False),
     "LoHa": Case("llama", peft.LoHaConfig, {**LLAMA, "r": 2}, exact=False),
@@ -54,6 +60,11 @@ CASES = {
     "FourierFT": Case("llama", peft.FourierFTConfig, {**LLAMA, "n_frequency": 20}, exact=False),
     "OFT": Case("llama", peft.OFTConfig, {**LLAMA, "oft_block_size": 4}, exact=False),
     "BOFT": Case("llama", peft.BOFTConfig, LLAMA, exact=False),
+    "Bone, bat": Case("llama", peft.MissConfig, {**LLAMA, "r": 4, "init_weights": "bat"}, exact=False),
+    "C3A": Case("llama", peft.C3AConfig, {**LLAMA, "block_size": 8}, exact=False),
+    "RandLoRA": Case("llama", peft.RandLoraConfig, {**LLAMA, "r": 4}, exact=False),
+    "RoAd": Case("llama", peft.RoadConfig, {**LLAMA, "group_size": 4}, exact=False),
+    "SHiRA": Case("llama", peft.ShiraConfig, {**LLAMA, "r": 2}, exact=False),
     "LN tuning": Case("llama", peft.LNTuningConfig, {"target_modules": ["norm"]}, exact=False, rank=False),
 }
 MERGED_ONLY_WITH_A_PARAMETER = {"lora_bias"}  # llama's modules have no bias that could take it up
@@ -97,7 +108,7 @@ def test_kinds_without_factors_are_not_written_without_a_rank(kind, pairs, tmp_p
     assert main([*line, "--output-dir", str(tmp_path / "out")]) == 1
     told = capsys.readouterr().err
     assert "an update has no factors" in told
-    assert "--rank" in told
+    assert ("--rank" in told) == CASES[kind].rank
     assert "--merged" in told
 
 

@@ -261,6 +261,37 @@ def test_shapes_are_checked_against_the_base(adapters, tmp_path, capsys):
     assert "q_proj.weight [16, 16] for [32, 32]" in capsys.readouterr().err
 
 
+def renamed(folder, target, name):
+    """A copy of an adapter that calls its base otherwise."""
+    shutil.copytree(folder, target)
+    config = json.loads((target / "adapter_config.json").read_text())
+    (target / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": name}))
+    return target
+
+
+def test_a_base_that_is_given_settles_what_the_adapters_call_it(adapters, bases, tmp_path, capsys):
+    folders = [renamed(adapters("llama", n), tmp_path / f"a{n}", name) for n, name in ((1, "me/one"), (2, "me/two"))]
+    assert "the points name different base models: me/one by a1 and me/two by a2" in printed(capsys, *folders).err
+    content = inspect(capsys, *folders, "--base-model", bases("llama"))
+    assert content["pairs"][0]["spaces"] == ["weights", "factors", "aligned-factors"]
+    assert content["cannot_be_joined"] == []
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_trained_rank_is_told_where_first_factors_are_subtracted(recorded, adapters, bases, tmp_path, capsys):
+    """As modeconn's trainer records them; the point itself is of twice the rank."""
+    folder = shutil.copytree(adapters("llama", 1), tmp_path / "corda")
+    config = json.loads((folder / "adapter_config.json").read_text()) | {"init_lora_weights": "pissa"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    if recorded:
+        shutil.copy(adapters("llama", 2) / "adapter_model.safetensors", folder / "modeconn_initial.safetensors")
+    content = inspect(capsys, folder, "--base-model", bases("llama"))
+    (summary,) = content["adapters"]
+    told = {key: summary[key] for key in ("kind", "rank", "alpha", "dtype")}
+    assert told == {"kind": "LORA (PiSSA)", "rank": "4", "alpha": "8", "dtype": "float32"}
+    assert mc.Adapter.from_pretrained(folder).config.rank("q_proj") == (8 if recorded else 4)
+
+
 def test_a_recorded_base_is_checked(adapters, bases, tmp_path, capsys):
     folder = shutil.copytree(adapters("llama", 1), tmp_path / "a")
     own = mc.AdapterModel.from_pretrained(bases("llama")).fingerprint

@@ -6,7 +6,7 @@ from scipy import stats
 from simulated_losses import BUMP, GRID, losses
 
 import modeconn as mc
-from modeconn.evaluation.barrier_interval import BarrierInterval, barrier_interval, possible_maxima
+from modeconn.evaluation.barrier_interval import BarrierInterval, barrier_interval
 from modeconn.evaluation.resampling import Resampled, resampled_ratios
 
 
@@ -124,10 +124,10 @@ def test_a_paired_difference_rules_positions_out() -> None:
     common = 5 * rng.normal(size=(100, 1))
     values = common + 0.1 * rng.normal(size=(100, 3)) + np.array([0.0, 1.0, 0.98])
     sample = resampled_ratios(values, np.ones(100), num_resamples=50, seed=0)
-    assert possible_maxima(sample, 3.0).tolist() == [False, True, True]
+    assert sample.possible_maxima(3.0).tolist() == [False, True, True]
     apart = replace(sample, covariance=np.diag(np.diag(sample.covariance)))  # as if they were not paired
     assert isinstance(apart, Resampled)
-    assert possible_maxima(apart, 3.0).all()
+    assert apart.possible_maxima(3.0).all()
 
 
 def test_the_seed_decides_and_is_kept() -> None:
@@ -163,7 +163,7 @@ def test_scores_that_never_change_leave_room_for_those_that_do() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"baseline": "max"}, r"(?s)unknown baseline 'max'.*chord or mean.*remedy"),
+        ({"baseline": "max"}, r"(?s)unknown baseline 'max'.*chord, mean, instability, convexity or average.*remedy"),
         ({"confidence": 0.3}, r"(?s)no interval of this confidence.*confidence=0.3.*remedy"),
         ({"t": GRID[::-1]}, r"(?s)not increasing.*1 followed by 0.9.*remedy"),
         ({"loss_sums": np.ones((1, 11)), "num_tokens": [1]}, r"(?s)too few examples.*at least 8.*got: 1\n.*remedy"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_losses import GRID, losses
+from simulated_losses import GRID, losses, profile_of
 
 import modeconn as mc
 from modeconn.evaluation.band_table import BAND_COLUMNS
@@ -13,25 +13,9 @@ from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.multiplicity import holm
 
 
-def profile(
-    sums: np.ndarray, tokens: np.ndarray, *, t: np.ndarray = GRID, path: str = "line", task: str = "tone"
-) -> mc.Profile:
-    """A profile of given losses; an example has the score 1 where its loss per token is below 2."""
-    count = len(sums)
-    examples = pd.DataFrame({
-        "path": path, "task": task, "t": np.repeat(t, count), "example": np.tile(np.arange(count), len(t)),
-        "loss_sum": sums.T.ravel(), "num_tokens": np.tile(tokens, len(t)),
-        "score": (sums / tokens[:, None] < 2).T.ravel().astype(float),
-    })  # fmt: skip
-    distances = dict.fromkeys(t.tolist(), 0.0)
-    return mc.Profile.from_examples(
-        examples, space="weights", split="test", metrics={task: "accuracy"}, distances=distances
-    )
-
-
 def test_a_row_is_what_the_function_on_arrays_gives() -> None:
     sums, tokens = losses(height=0.5, rough=True)
-    table = profile(sums, tokens).barriers()
+    table = profile_of(sums, tokens).barriers()
     assert tuple(table.columns) == BARRIER_COLUMNS
     for baseline in ("chord", "mean"):
         row = table.set_index("baseline").loc[baseline]
@@ -43,21 +27,21 @@ def test_a_row_is_what_the_function_on_arrays_gives() -> None:
 
 def test_the_error_is_one_less_the_score() -> None:
     sums, tokens = losses(height=1.0, rough=True)
-    row = profile(sums, tokens).barriers("score", seed=3).iloc[0]
+    row = profile_of(sums, tokens).barriers("score", seed=3).iloc[0]
     errors = (sums / tokens[:, None] >= 2).astype(float)
     found = barrier_interval(GRID, errors, np.ones(60), seed=3)
     assert (row["barrier"], row["low"], row["high"]) == (pytest.approx(found.height), found.low, found.high)
 
 
 def test_the_order_of_the_records_does_not_matter() -> None:
-    given = profile(*losses(height=0.5))
+    given = profile_of(*losses(height=0.5))
     shuffled = given.examples.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(barrier_table(given.frame, shuffled), given.barriers())
 
 
 def test_holm_counts_paths_and_tasks_of_one_baseline() -> None:
     both = mc.Profile.concat([
-        profile(*losses(height=height, seed=seed), path=f"line {seed}") for seed, height in enumerate((0.3, 0.35, 0.0))
+        profile_of(*losses(height=height, seed=seed), path=f"line {seed}") for seed, height in enumerate((0.3, 0.35, 0.0))
     ])  # fmt: skip
     table = both.barriers()
     for _, group in table.groupby("baseline"):
@@ -70,14 +54,14 @@ def test_holm_counts_paths_and_tasks_of_one_baseline() -> None:
 
 def test_below_eight_examples_there_is_the_estimate_alone() -> None:
     sums, tokens = losses(num_examples=7, height=1.0)
-    table = profile(sums, tokens).barriers()
+    table = profile_of(sums, tokens).barriers()
     assert table["barrier"].notna().all()
     assert table[["low", "high", "estimate_corrected", "p_value", "p_holm", "num_effective"]].isna().all(axis=None)
     assert remarks(table) == ["loss barrier of tone on line: 7 examples are too few for an interval"]
 
 
 def test_without_records_there_is_the_estimate_alone() -> None:
-    given = profile(*losses(height=1.0))
+    given = profile_of(*losses(height=1.0))
     table = barrier_table(given.frame, given.examples.iloc[:0])
     assert table["barrier"].notna().all()
     assert table["low"].isna().all()
@@ -85,9 +69,9 @@ def test_without_records_there_is_the_estimate_alone() -> None:
 
 def test_an_interval_that_few_examples_carry_is_remarked_on() -> None:
     sums, tokens = losses()
-    assert remarks(profile(sums, tokens).barriers()) == []
+    assert remarks(profile_of(sums, tokens).barriers()) == []
     sums[0, 1:-1] += 500
-    (remark,) = remarks(profile(sums, tokens).barriers())
+    (remark,) = remarks(profile_of(sums, tokens).barriers())
     assert remark.startswith("loss barrier of tone on line: about 1.0 of 60 examples carry its variance")
 
 
@@ -98,7 +82,7 @@ def test_a_resolved_profile_has_the_interval_of_its_curve() -> None:
     powers = np.vander(t, 5)
     coefficients = rng.normal(size=(80, 5)) + np.array([0, -3, 0, 3.3, 1])
     sums = coefficients @ powers.T
-    at_nodes = profile(sums, np.ones(80), t=t)
+    at_nodes = profile_of(sums, np.ones(80), t=t)
     curve = Interpolant([through(sums.mean(axis=0), 0.0, 1.0)])
     table = barrier_table(at_nodes.frame, at_nodes.examples, curves={("line", "tone"): curve})
     row = table[table["baseline"] == "chord"].iloc[0]
@@ -115,7 +99,7 @@ def test_pieces_of_a_curve_are_interpolated_apart() -> None:
     t = np.concatenate([left, right[1:]])
     rng = np.random.default_rng(0)
     kinks = rng.uniform(0.5, 2, size=(50, 1)) * (0.5 - np.abs(t - 0.5))
-    at_nodes = profile(kinks, np.ones(50), t=t)
+    at_nodes = profile_of(kinks, np.ones(50), t=t)
     mean = kinks.mean(axis=0)
     curve = Interpolant([through(mean[:5], 0.0, 0.5), through(mean[4:], 0.5, 1.0)])
     table = barrier_table(at_nodes.frame, at_nodes.examples, curves={("line", "tone"): curve})
@@ -126,7 +110,7 @@ def test_pieces_of_a_curve_are_interpolated_apart() -> None:
 
 
 def test_bad_settings() -> None:
-    given = profile(*losses())
+    given = profile_of(*losses())
     with pytest.raises(mc.EvaluationError, match=r"(?s)unknown metric 'bleu'.*loss or score.*remedy"):
         given.barriers("bleu")  # type: ignore[arg-type]
     with pytest.raises(mc.EvaluationError, match=r"(?s)no interval of this confidence.*confidence=95"):
@@ -134,8 +118,8 @@ def test_bad_settings() -> None:
 
 
 def test_a_band_of_every_task_in_a_table() -> None:
-    both = mc.Profile.concat([profile(*losses(seed=seed), path=f"line {seed}") for seed in (0, 1)])
-    few = mc.Profile.concat([both, profile(*losses(num_examples=7), path="short")])
+    both = mc.Profile.concat([profile_of(*losses(seed=seed), path=f"line {seed}") for seed in (0, 1)])
+    few = mc.Profile.concat([both, profile_of(*losses(num_examples=7), path="short")])
     table = few.bands(above="chord", confidence=0.9, seed=5)
     assert tuple(table.columns) == BAND_COLUMNS
     assert table["path"].value_counts().to_dict() == {"line 0": 11, "line 1": 11}
@@ -149,7 +133,7 @@ def test_a_band_of_every_task_in_a_table() -> None:
 
 def test_a_band_of_scores_is_one_of_errors() -> None:
     sums, tokens = losses(height=1.0, rough=True)
-    table = profile(sums, tokens).bands("score")
-    np.testing.assert_allclose(table["value"], 1 - profile(sums, tokens).frame["score"])
+    table = profile_of(sums, tokens).bands("score")
+    np.testing.assert_allclose(table["value"], 1 - profile_of(sums, tokens).frame["score"])
     with pytest.raises(mc.EvaluationError, match="unknown metric 'bleu'"):
-        profile(sums, tokens).bands("bleu")  # type: ignore[arg-type]
+        profile_of(sums, tokens).bands("bleu")  # type: ignore[arg-type]

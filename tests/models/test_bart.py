@@ -1,5 +1,7 @@
 """Encoder-decoders whose answers begin with a special token, and whose positions end: BART and its kin."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from transformers import BartConfig, BartForConditionalGeneration
 
 import modeconn as mc
 from modeconn.errors import TaskError
+from modeconn.models.generating import write
 from modeconn.models.loading import longest_input
 from modeconn.tasks.encoding import EncodingSettings
 
@@ -85,6 +88,21 @@ def test_exact_match_is_whether_generate_writes_the_answer(bart):
     (sums,) = model.evaluate(point, [model.encode(mc.Task.from_records("written", {"test": records}))])
     assert sums.score[::2].tolist() == [1.0] * 4
     assert sums.score[1::2].sum() < 4
+
+
+@torch.inference_mode()
+def test_written_answers_follow_the_token_that_begins_every_text(bart):
+    model, point, reference = bart
+    task = replace(random_task(num_examples=8), metric="generated_exact_match", max_new_tokens=5)
+    split = model.encode(task)
+    with model.at(point) as module:
+        found = write(model, module, split)
+    for example, tokens in zip(task.split("test"), found, strict=True):
+        read, new = TOKENIZER(example.prompt, return_tensors="pt"), []
+        while len(new) < 5 and new[-1:] != [2]:
+            decoder = torch.tensor([[2, 1, *new]])
+            new.append(int(reference(**read, decoder_input_ids=decoder).logits[0, -1].argmax()))
+        assert tokens == tuple(new)
 
 
 def test_the_positions_of_an_encoder_decoder_end_where_they_are_learned(bart):

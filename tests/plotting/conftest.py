@@ -1,7 +1,11 @@
-"""Small tables with values that can be checked by hand."""
+"""Small tables with values that can be checked by hand, and where the texts of a figure stand."""
+
+import itertools
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 
 @pytest.fixture
@@ -59,3 +63,37 @@ def scores_table():
         if (seed, after, task) != (1, 0, "new")
     ]
     return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def clashes():
+    """A function from a figure to its texts that leave it, and its pairs of texts that overlap."""
+
+    def found(figure):
+        FigureCanvasAgg(figure).draw()
+        return [*outside(figure), *overlapping(figure)]
+
+    return found
+
+
+def visible_texts(figure):
+    """The texts that are drawn: not empty, and not the labels of ticks beyond an axis's limits."""
+    axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    ticks = [(tick, *sorted(axis.get_view_interval())) for axis in axes for tick in axis.get_major_ticks()]
+    beyond = {tick.label1 for tick, low, high in ticks if not low <= tick.get_loc() <= high}
+    texts = set(figure.findobj(Text)) - beyond
+    return [text for text in texts if text.get_visible() and text.get_text().strip()]
+
+
+def outside(figure):
+    """Texts that reach more than a pixel over the figure's edge."""
+    width, height = figure.bbox.size
+    boxes = [(text.get_text(), text.get_window_extent()) for text in visible_texts(figure)]
+    return [t for t, box in boxes if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1]
+
+
+def overlapping(figure):
+    """Pairs of texts whose boxes share more than a pixel in both directions; slanted texts, which are no boxes, not."""
+    upright = [text for text in visible_texts(figure) if text.get_rotation() % 90 == 0]
+    boxes = [(text.get_text(), text.get_window_extent().padded(-1)) for text in upright]
+    return [(a, b) for (a, first), (b, second) in itertools.combinations(boxes, 2) if first.overlaps(second)]

@@ -1,13 +1,21 @@
 """Whatever the names and sizes, no text leaves the figure and no legend covers data."""
 
-import itertools
-
+import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
 
-from modeconn.plotting import COLUMN_WIDTH, PAGE_WIDTH, plot_profile, plot_profiles, plot_score_matrix
+from modeconn.plotting import (
+    COLUMN_WIDTH,
+    PAGE_WIDTH,
+    plot_bands,
+    plot_barriers,
+    plot_examples_along_path,
+    plot_paths_compared,
+    plot_profile,
+    plot_profiles,
+    plot_score_matrix,
+    plot_trade_off,
+)
 
 LONG = ["stance", "policy-tone", "meeting-summary", "science-multiple-choice", "arithmetic", "simplification"]
 LONG += ["medical-multiple-choice", "a_name_that_nobody_would_give_but_somebody_gives_to_a_$task$_of_their_own"]
@@ -20,64 +28,108 @@ def many_tasks(table):
     return tall.assign(path="runs/" + tall["path"].str.replace(" -> ", "-with-a-long-name -> runs/a-longer-folder-"))
 
 
-def drawn(figure):
-    FigureCanvasAgg(figure).draw()
-    return figure
-
-
-def visible_texts(figure):
-    """The texts that are drawn: not empty, and not the labels of ticks beyond an axis's limits."""
-    axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
-    ticks = [(tick, *sorted(axis.get_view_interval())) for axis in axes for tick in axis.get_major_ticks()]
-    beyond = {tick.label1 for tick, low, high in ticks if not low <= tick.get_loc() <= high}
-    texts = set(figure.findobj(Text)) - beyond
-    return [text for text in texts if text.get_visible() and text.get_text().strip()]
-
-
-def outside(figure):
-    """Texts that reach more than a pixel over the figure's edge."""
-    width, height = figure.bbox.size
-    boxes = [(text.get_text(), text.get_window_extent()) for text in visible_texts(figure)]
-    return [t for t, box in boxes if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1]
-
-
-def overlapping(figure):
-    """Pairs of texts whose boxes share more than a pixel in both directions."""
-    boxes = [(text.get_text(), text.get_window_extent().padded(-1)) for text in visible_texts(figure)]
-    return [(a, b) for (a, first), (b, second) in itertools.combinations(boxes, 2) if first.overlaps(second)]
-
-
 @pytest.mark.parametrize("width", [2.2, COLUMN_WIDTH, PAGE_WIDTH])
 @pytest.mark.parametrize("prepare", [lambda table: table, many_tasks], ids=["short", "long"])
-def test_a_profile_keeps_its_text_inside_and_apart(profile_table, width, prepare):
+def test_a_profile_keeps_its_text_inside_and_apart(profile_table, width, prepare, clashes):
     table = prepare(profile_table)
     ax = plot_profile(table, path=table["path"].iloc[0], width=width)
-    figure = drawn(ax.figure)
-    assert outside(figure) == []
-    assert overlapping(figure) == []
+    figure = ax.figure
+    assert clashes(figure) == []
     assert not figure.legends[0].get_window_extent().overlaps(ax.get_window_extent())
     assert ax.get_window_extent().height / figure.dpi > 1.4
 
 
 @pytest.mark.parametrize("num_paths", [2, 3, 7])
-def test_profiles_keep_their_text_inside_and_apart(profile_table, num_paths):
+def test_profiles_keep_their_text_inside_and_apart(profile_table, num_paths, clashes):
     one = many_tasks(profile_table[profile_table["path"] == "one -> two"])
     table = pd.concat([one.assign(path=f"after-{i}-{LONG[i]} -> after-{i + 1}-{LONG[i]}") for i in range(num_paths)])
-    figure = drawn(plot_profiles(table, metric=("loss", "score")))
-    assert outside(figure) == []
-    assert overlapping(figure) == []
+    figure = plot_profiles(table, metric=("loss", "score"))
+    assert clashes(figure) == []
     assert min(ax.get_window_extent().height for ax in figure.axes) / figure.dpi > 1.4
 
 
-def test_a_score_matrix_keeps_its_text_inside(scores_table):
+def test_a_score_matrix_keeps_its_text_inside(scores_table, clashes):
     table = pd.concat([scores_table.assign(task=task) for task in LONG[:7]]).drop_duplicates(
         ["seed", "after_task", "task"]
     )
-    assert outside(drawn(plot_score_matrix(table).figure)) == []
+    assert clashes(plot_score_matrix(table).figure) == []
 
 
-def test_a_single_task_has_no_mean(one_path):
+def test_a_single_task_has_no_mean(one_path, clashes):
     figure = plot_profile(one_path[one_path["task"] == "old"]).figure
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["old", "chord between the ends", "95 % interval"]
-    assert outside(drawn(figure)) == []
+    assert clashes(figure) == []
+
+
+def records(tasks, *, path="old -> new"):
+    """Per-example records of ten examples at three positions."""
+    rows = [
+        (path, task, t, i, float((i + 10 * t) % 4 > 1)) for task in tasks for t in (0.0, 0.5, 1.0) for i in range(10)
+    ]
+    return pd.DataFrame(rows, columns=["path", "task", "t", "example", "score"])
+
+
+def barriers(paths, tasks):
+    """A barrier for every path and task; some rest on few examples, some have no interval."""
+    rows = [(path, "weights", task, "loss", "chord", 100) for path in paths for task in tasks]
+    table = pd.DataFrame(rows, columns=["path", "space", "task", "metric", "baseline", "num_examples"])
+    number = np.arange(len(table))
+    height = number / 200
+    known = np.where(number % 5 == 4, np.nan, 1.0)
+    few = np.where(number % 2, 3.0, 50.0)
+    interval = {"low": (height - 0.05).clip(0) * known, "high": (height + 0.05) * known}
+    rest = {"estimate_corrected": (height - 0.01).clip(0) * known, "p_holm": 0.03 * known, "num_effective": few}
+    return table.assign(barrier=height, **interval, **rest)
+
+
+@pytest.mark.parametrize("width", [COLUMN_WIDTH, PAGE_WIDTH])
+@pytest.mark.parametrize(("num_paths", "num_tasks"), [(1, 1), (60, 1), (20, 3), (3, 8)])
+def test_a_forest_plot_keeps_its_text_inside_and_apart(width, num_paths, num_tasks, clashes):
+    paths = [f"runs/a-long-folder/after-{i}-{LONG[i % 7]} -> after-{i + 1}" for i in range(num_paths)]
+    if num_paths == 20:
+        paths = [f"{i} -> {i + 1}" for i in range(num_paths)]
+    figure = plot_barriers(barriers(paths, LONG[:num_tasks]), width=width)
+    assert clashes(figure) == []
+    assert min(ax.get_window_extent().width for ax in figure.axes) / figure.dpi > 1
+
+
+@pytest.mark.parametrize("width", [COLUMN_WIDTH, PAGE_WIDTH])
+@pytest.mark.parametrize("num_tasks", [1, 2, 8])
+@pytest.mark.parametrize("strip", [True, False])
+def test_examples_along_a_path_keep_their_text_inside_and_apart(width, num_tasks, strip, clashes):
+    figure = plot_examples_along_path(records(LONG[:num_tasks]), width=width, strip=strip)
+    assert clashes(figure) == []
+    assert min(ax.get_window_extent().height for ax in figure.axes) / figure.dpi > 0.9
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 8])
+def test_bands_keep_their_text_inside_and_apart(num_tasks, clashes):
+    t = [0.0, 0.5, 1.0]
+    names = {"path": "runs/one-with-a-long-name -> runs/another-folder", "space": "weights", "metric": "loss"}
+    tables = [
+        pd.DataFrame({**names, "above": "chord", "task": task, "t": t, "value": [0, 1, 0]}) for task in LONG[:num_tasks]
+    ]
+    table = pd.concat(tables).assign(low=lambda x: x["value"] - 0.1, high=lambda x: x["value"] + 0.1)
+    assert clashes(plot_bands(table).figure) == []
+
+
+def test_a_profile_with_bands_keeps_its_text_inside_and_apart(profile_table, clashes):
+    table = many_tasks(profile_table)
+    path = table["path"].iloc[0]
+    own = table[table["path"] == path]
+    bands = own.assign(metric="loss", above="nothing", value=own["loss"], low=own["loss"] - 1, high=own["loss"] + 1)
+    assert clashes(plot_profile(table, path=path, bands=bands).figure) == []
+
+
+@pytest.mark.parametrize("width", [COLUMN_WIDTH, PAGE_WIDTH])
+def test_a_trade_off_keeps_its_text_inside_and_apart(profile_table, width, clashes):
+    table = many_tasks(profile_table)
+    rising = table.assign(score=[(i % 11) / 11 for i in range(len(table))])
+    figure = plot_trade_off(rising, old=LONG[:7], new=LONG[7], chosen=0.5, width=width).figure
+    assert clashes(figure) == []
+
+
+def test_compared_paths_keep_their_text_inside_and_apart(profile_table, clashes):
+    assert clashes(plot_paths_compared(many_tasks(profile_table)).figure) == []
+    assert clashes(plot_paths_compared(many_tasks(profile_table), tasks=[LONG[7]]).figure) == []

@@ -1,4 +1,5 @@
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -86,3 +87,12 @@ def test_a_seed_that_is_not_there(scores_table):
 def test_missing_columns_are_listed(scores_table):
     with pytest.raises(EvaluationError, match=r"a score matrix: the table lacks columns(.*\n)*.*no after_task, seed"):
         plot_score_matrix(scores_table.drop(columns=["seed", "after_task"]))
+
+
+def test_the_losses_in_a_runs_table_are_left_aside(scores_table):
+    losses = scores_table.assign(metric="loss", score=scores_table["score"] + 4)
+    both = pd.concat([scores_table, losses])
+    drawn = [text.get_text() for text in plot_score_matrix(both, metric="accuracy").texts]
+    assert drawn == [text.get_text() for text in plot_score_matrix(scores_table).texts]
+    with pytest.raises(EvaluationError, match="numbers from 0 to 1"):
+        plot_score_matrix(both, metric="loss")

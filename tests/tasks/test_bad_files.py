@@ -180,7 +180,7 @@ def test_settings_of_a_wrong_type_name_task_json(folder, text, got):
 def test_an_unknown_metric(folder):
     (folder / "test.json").write_text(GOOD)
     (folder / "task.json").write_text('{"metric": "bleu"}')
-    fails(folder, "cannot score the task 'quiz'", "metrics accuracy, exact_match", "got: 'bleu'")
+    fails(folder, "cannot score the task 'quiz'", "metrics accuracy, edit_similarity, exact_match", "got: 'bleu'")
 
 
 def test_a_folder_in_the_place_of_a_file(folder):

@@ -53,17 +53,35 @@ def take_tokens(unread: Unread) -> dict[str, Update]:
     """
     found = {}
     for module in unread.modules(_TOKENS):
-        rows = unread.take(module, _TOKENS)
-        tokens = _tokens_of(module, unread.config)
-        if rows.ndim != 2 or len(tokens) != len(rows):
-            raise AdapterError(
-                f"the trained tokens of {module} in {unread.config.origin} do not fit its settings",
-                expected=f"{len(tokens)} rows, as trainable_token_indices has",
-                got=f"a tensor {list(rows.shape)}",
-                remedy="use the adapter_config.json that was saved with these weights",
-            )
-        found[f"{module}.weight"] = Update.of(ReplacedRows(rows, tokens))
+        rows, tokens = unread.take(module, _TOKENS), _tokens_of(module, unread.config)
+        part = trained_rows(unread.config, module, rows, tokens, "trainable_token_indices")
+        found[f"{module}.weight"] = Update.of(part)
     return found
+
+
+def trained_rows(
+    config: "AdapterConfig", module: str, rows: torch.Tensor, tokens: tuple[int, ...], setting: str
+) -> ReplacedRows:
+    """The rows of an embedding that were trained.
+
+    Args:
+        config: The adapter's settings.
+        module: The embedding.
+        rows: The rows.
+        tokens: Which they are.
+        setting: What the settings call these.
+
+    Raises:
+        AdapterError: If there are not as many rows as tokens.
+    """
+    if rows.ndim != 2 or len(tokens) != len(rows):
+        raise AdapterError(
+            f"the trained tokens of {module} in {config.origin} do not fit its settings",
+            expected=f"{len(tokens)} rows, as {setting} has",
+            got=f"a tensor {list(rows.shape)}",
+            remedy="use the adapter_config.json that was saved with these weights",
+        )
+    return ReplacedRows(rows, tokens)
 
 
 def _tokens_of(module: str, config: "AdapterConfig") -> tuple[int, ...]:

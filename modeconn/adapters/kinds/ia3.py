@@ -17,24 +17,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled(Part):
-    """A matrix whose rows or columns are scaled.
-
-    (IA)^3 (Liu 2022, arXiv 2205.05638): outputs `l * (W x + b)` or inputs `W (l * x)`, hence `dW = (l - 1) * W` along
-    the rows or the columns.
+class Scales(Part):
+    """Numbers that a parameter is multiplied by, row by row or column by column.
 
     Attributes:
-        scales: l, `[out]` or `[in]`.
-        inputs: Whether the columns are scaled.
+        scales: l.
     """
 
     scales: torch.Tensor
-    inputs: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`[out, in]`, one of which only the base knows."""
-        return (ANY, len(self.scales)) if self.inputs else (len(self.scales), ANY)
 
     @property
     def needs_base(self) -> bool:
@@ -46,6 +36,26 @@ class Scaled(Part):
         """Whether all scales are 1."""
         return bool((self.scales == 1).all())
 
+
+@dataclass(frozen=True, eq=False)
+class Scaled(Scales):
+    """A matrix whose rows or columns are scaled.
+
+    (IA)^3 (Liu 2022, arXiv 2205.05638): outputs `l * (W x + b)` or inputs `W (l * x)`, hence `dW = (l - 1) * W` along
+    the rows or the columns.
+
+    Attributes:
+        scales: l, `[out]` or `[in]`.
+        inputs: Whether the columns are scaled.
+    """
+
+    inputs: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`[out, in]`, one of which only the base knows."""
+        return (ANY, len(self.scales)) if self.inputs else (len(self.scales), ANY)
+
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
         """`(l - 1) * W`."""
         if base is None:
@@ -55,14 +65,12 @@ class Scaled(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledBias(Part):
+class ScaledBias(Scales):
     """The bias of a module whose outputs are scaled, where it has one: `db = (l - 1) * b`.
 
     Attributes:
         scales: l, `[out]`.
     """
-
-    scales: torch.Tensor
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,19 +83,9 @@ class ScaledBias(Part):
         return True
 
     @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def optional(self) -> bool:
         """True: the file does not say whether the module has a bias."""
         return True
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether all scales are 1."""
-        return bool((self.scales == 1).all())
 
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
         """`(l - 1) * b`."""

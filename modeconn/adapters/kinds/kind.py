@@ -70,6 +70,8 @@ class Kind:
         scalings: Settings and names of modules -> what else than the tensors decides the update, by name; points can be
             combined in factors space only where it is equal.
         has_update: Whether there is a `dW`; without one, points can be combined in factors space only.
+        constants: Endings of the names of tensors that are whole numbers, such as the places of entries: they are no
+            coordinates, and points can be combined in factors space only where they are equal.
         is_zero: Whether the tensors of a kind without a `dW` change nothing.
         overwrites: Settings -> endings of the names of parameters of the base that PEFT changes in place when it loads
             such an adapter: what is loaded for comparison must not share them.
@@ -85,6 +87,7 @@ class Kind:
     refused: Callable[[Mapping[str, Any]], list[str]] = lambda raw: []  # noqa: ARG005
     scalings: Callable[["AdapterConfig", Sequence[str]], Mapping[str, object]] = lambda config, modules: {}  # noqa: ARG005
     has_update: bool = True
+    constants: tuple[str, ...] = ()
     is_zero: Callable[[Tensors], bool] = lambda tensors: False  # noqa: ARG005
     overwrites: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda raw: trained_biases(raw)
     register: Callable[[], None] = lambda: None

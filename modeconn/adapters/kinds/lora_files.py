@@ -27,7 +27,8 @@ def lora_tensors(updates: _Updates, saved: Tensors, config: "AdapterConfig") -> 
     tensors = {PREFIX + name: value for name, value in saved.items()}
     pairs = wrapped(name for name, update in updates.items() if _all(update, Fused))
     adds_biases = any(_all(update, AddedBias) for update in updates.values())
-    for name, update in updates.items():
+    # Matrices first: what cannot be held then says what can be done about them.
+    for name, update in sorted(updates.items(), key=lambda item: -len(item[1].shape)):
         module = PREFIX + name.rpartition(".")[0]
         if name in pairs:
             down, up = _fused(update, config.scaling(name)).of_peft()

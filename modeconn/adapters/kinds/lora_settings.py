@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from modeconn.adapters.kinds.initial import start_of
 from modeconn.adapters.kinds.kind import trained_biases
-from modeconn.adapters.kinds.values import is_flag, is_names, is_number, is_pattern, is_rank
+from modeconn.adapters.kinds.values import is_flag, is_names, is_number, is_pattern, is_rank, is_tokens
 
 if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
@@ -52,15 +52,11 @@ KNOWN = frozenset(_REASONS) | frozenset(
 )
 
 
-def is_tokens(value: object) -> bool:
+def _is_tokens_of_modules(value: object) -> bool:
     """Whether a value is a list of tokens, or a dict from module names to such lists, or none."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and isinstance(one, list) and is_tokens(one) for key, one in value.items())
-    if value is None:
-        return True
-    return isinstance(value, list) and all(
-        isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value
-    )
+    return is_tokens(value)
 
 
 FITS = {
@@ -75,7 +71,7 @@ FITS = {
     "bias": lambda value: value in ("none", "all", "lora_only", None),
     "init_lora_weights": lambda value: is_flag(value) or isinstance(value, str),
     "target_parameters": is_names,
-    "trainable_token_indices": is_tokens,
+    "trainable_token_indices": _is_tokens_of_modules,
 }
 
 

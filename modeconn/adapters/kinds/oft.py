@@ -13,11 +13,12 @@ from modeconn.adapters.kinds.per_module import finished, misfit
 from modeconn.adapters.kinds.values import is_bias, is_flag, is_number
 from modeconn.adapters.part import ANY, Part
 from modeconn.adapters.update import Update, needs_base
-from modeconn.errors import AdapterError
+from modeconn.errors import AdapterError, listed
 
 if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
 
+_AGAIN = "train the adapter again with a current PEFT, or merge it with the PEFT of its time and give the full model"
 _CHANGED_IN = (0, 18)  # PEFT's version since which the Neumann series is summed as here
 
 
@@ -115,6 +116,7 @@ def read_oft(tensors: Tensors, config: "AdapterConfig") -> Parts:
     terms = raw.get("num_cayley_neumann_terms", 5) if raw.get("use_cayley_neumann", True) else 0
     bound = raw.get("eps", 6e-5) if raw.get("coft") else None
     unread = Unread(tensors, config)
+    _refuse_old(unread)
     updates = {}
     for name, table in (("oft_R", False), ("oft_embedding_R", True)):
         for module in unread.modules(f".{name}.weight"):
@@ -128,13 +130,25 @@ def read_oft(tensors: Tensors, config: "AdapterConfig") -> Parts:
     return finished(unread, dict(sorted(updates.items())), "an oft_R or oft_embedding_R of each module")
 
 
+def _refuse_old(unread: Unread) -> None:
+    """Raise if the rotations are those of a PEFT that held the whole matrices, and computed otherwise."""
+    old = [f"{module}.oft_r" for module in unread.modules(".oft_r")]
+    if old:
+        raise AdapterError(
+            f"{unread.config.origin} holds rotations of PEFT before 0.16",
+            expected="an oft_R of each module, as later versions write them",
+            got=listed(old),
+            remedy=_AGAIN,
+        )
+
+
 def _old_rotations(raw: Mapping[str, Any]) -> list[str]:
-    """Settings of versions of PEFT whose rotations were others."""
-    if "oft_block_size" not in raw:
-        return ["no oft_block_size (PEFT before 0.14)"]
+    """Settings of versions of PEFT whose series was another."""
+    if "use_cayley_neumann" not in raw and not raw.get("peft_version"):
+        return ["neither use_cayley_neumann nor peft_version, so that the series is not known"]
     version = str(raw.get("peft_version") or "0").partition("@")[0].split(".")
     numbers = tuple(int(part) for part in version[:2] if part.isdigit())
-    if raw.get("use_cayley_neumann") and numbers < _CHANGED_IN:
+    if raw.get("use_cayley_neumann", True) and numbers < _CHANGED_IN:
         return ["use_cayley_neumann=True of PEFT before 0.18, which summed another series"]
     return []
 
@@ -173,5 +187,5 @@ OFT = Kind(
     },
     refused=_old_rotations,
     scalings=_scalings,
-    remedy="train the adapter again with a current PEFT, or merge it with the PEFT of its time and give the full model",
+    remedy=_AGAIN,
 )

@@ -9,11 +9,26 @@ from modeconn.adapters.update import needs_base
 
 
 @dataclass(frozen=True, eq=False)
-class Replaced(Part):
-    """A vector that takes the place of the base's, `db = b_1 - b_0`: a trained bias.
+class OfParameter(Part):
+    """A change that is a function of the base's parameter and lies as the model stores it."""
+
+    @property
+    def stored(self) -> bool:
+        """True: a vector has one orientation, and PEFT keeps a table, or a copy of a module, as it is."""
+        return True
+
+    @property
+    def needs_base(self) -> bool:
+        """True."""
+        return True
+
+
+@dataclass(frozen=True, eq=False)
+class Substitute(OfParameter):
+    """A parameter that takes the place of the base's, `dw = w_1 - w_0`: one of LN tuning.
 
     Attributes:
-        value: b_1, `[n]`, float32.
+        value: w_1, float32, as the model stores the parameter.
     """
 
     value: torch.Tensor
@@ -23,25 +38,20 @@ class Replaced(Part):
         """That of the value."""
         return tuple(self.value.shape)
 
-    @property
-    def stored(self) -> bool:
-        """True: a vector has one orientation."""
-        return True
-
-    @property
-    def needs_base(self) -> bool:
-        """True: the change is a difference from the base."""
-        return True
-
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
-        """`b_1 - b_0`."""
+        """`w_1 - w_0`."""
         if base is None:
-            raise needs_base("a trained bias")
+            raise needs_base("a parameter that was trained whole")
         return self.value.to(base.device, base.dtype) - base
 
 
 @dataclass(frozen=True, eq=False)
-class ReplacedRows(Part):
+class Replaced(Substitute):
+    """A bias that was trained, `[n]`: a LoRA file can hold it as it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReplacedRows(OfParameter):
     """Rows of an embedding, or of an output layer, that take the place of the base's: PEFT's trainable tokens.
 
     Attributes:
@@ -64,16 +74,6 @@ class ReplacedRows(Part):
         if self.vocabulary != ANY or not base.has(parameter):
             return self
         return replace(self, vocabulary=base.weight(parameter).shape[0])
-
-    @property
-    def stored(self) -> bool:
-        """True: an embedding and an output layer hold one row a token."""
-        return True
-
-    @property
-    def needs_base(self) -> bool:
-        """True: the change is a difference from the base."""
-        return True
 
     @property
     def rounds(self) -> bool:

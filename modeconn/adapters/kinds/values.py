@@ -43,3 +43,11 @@ def is_bias(value: object) -> bool:
 def is_text(value: object) -> bool:
     """Whether a value is a string, or none."""
     return value is None or isinstance(value, str)
+
+
+def is_tokens(value: object) -> bool:
+    """Whether a value is a list of tokens, or none."""
+    return value is None or (
+        isinstance(value, list)
+        and all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value)
+    )

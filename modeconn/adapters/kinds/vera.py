@@ -11,7 +11,7 @@ from modeconn.adapters.kinds.diagonal import Diagonal
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
 from modeconn.adapters.kinds.values import is_bias, is_rank
-from modeconn.adapters.part import ANY, BaseWeights, Part
+from modeconn.adapters.part import ANY, BaseWeights, Part, linear_shape
 from modeconn.adapters.update import needs_base
 from modeconn.errors import AdapterError
 
@@ -39,7 +39,7 @@ class Recipe:
 
     def within(self, base: BaseWeights) -> Pair:
         """A and B for a base, drawn once for each pair of sizes."""
-        shapes = [_linear_shape(base, f"{module}.weight") for module in self.modules]
+        shapes = [linear_shape(base, f"{module}.weight") for module in self.modules]
         rows, columns = (max(sizes) for sizes in zip(*shapes, strict=True))
         if (rows, columns) not in self._drawn:
             self._drawn[rows, columns] = drawn(self.seed, self.rank, rows, columns)
@@ -67,12 +67,6 @@ def drawn(seed: int, rank: int, rows: int, columns: int) -> Pair:
         for size, bound in zip(sizes, bounds, strict=True)
     )
     return down, up
-
-
-def _linear_shape(base: BaseWeights, parameter: str) -> tuple[int, int]:
-    """The shape of a matrix in the orientation of `torch.nn.Linear`, `(out, in)`."""
-    rows, columns = base.weight(parameter).shape
-    return (columns, rows) if base.transposed(parameter) else (rows, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +107,7 @@ class Vera(Part):
     def within(self, base: BaseWeights, parameter: str) -> Part:
         """The corner itself, as factors that need no base."""
         shared = self.recipe.within(base) if self.recipe is not None else None
-        return self._corner(shared, _linear_shape(base, parameter)[1]) if base.has(parameter) else self
+        return self._corner(shared, linear_shape(base, parameter)[1]) if base.has(parameter) else self
 
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
         """`diag(b) B diag(d) A`, in the base's dtype."""

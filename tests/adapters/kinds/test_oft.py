@@ -116,7 +116,13 @@ def test_a_series_of_a_new_peft(version):
 
 
 def test_a_rotation_of_peft_before_its_block_sizes():
-    fails("OFT", {"q.oft_r": random(2, 3, 3)}, "no oft_block_size (PEFT before 0.14)", "train the adapter again", r=2)
+    told = "holds rotations of PEFT before 0.16", "got: q.oft_r", "train the adapter again"
+    fails("OFT", {"q.oft_r": random(2, 3, 3)}, *told, r=2, use_cayley_neumann=False)
+
+
+def test_a_series_that_nothing_tells():
+    told = "neither use_cayley_neumann nor peft_version", "train the adapter again"
+    fails("OFT", {"q.oft_R.weight": ENTRIES}, "weight update is not known", *told, oft_block_size=3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Trainable tokens: rows of an embedding that take the place of the base's."""
+
+from typing import TYPE_CHECKING
+
+from modeconn.adapters.kinds.biases import trained_rows
+from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.per_module import finished
+from modeconn.adapters.kinds.values import is_tokens
+from modeconn.adapters.update import Update
+
+if TYPE_CHECKING:
+    from modeconn.adapters.config import AdapterConfig
+
+_ROWS = ".trainable_tokens_delta"
+
+
+def read_tokens(tensors: Tensors, config: "AdapterConfig") -> Parts:
+    """Sort the tensors of trained tokens; every one is used.
+
+    Raises:
+        AdapterError: If a tensor is left over, or the settings do not name as many tokens as there are rows.
+    """
+    unread = Unread(tensors, config)
+    tokens = tuple(config.raw.get("token_indices") or ())
+    updates = {
+        f"{module}.weight": Update.of(trained_rows(config, module, unread.take(module, _ROWS), tokens, "token_indices"))
+        for module in unread.modules(_ROWS)
+    }
+    return finished(unread, updates, "a trainable_tokens_delta of each embedding")
+
+
+TOKENS = Kind(
+    "TRAINABLE_TOKENS",
+    read_tokens,
+    frozenset({"init_weights", "token_indices"}),
+    fits={"token_indices": is_tokens},
+)

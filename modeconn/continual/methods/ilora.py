@@ -1,0 +1,116 @@
+"""I-LoRA: a fast learner that is trained, and a slow one that is its moving average."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, get_args
+
+import torch
+
+from modeconn.continual.hidden import HiddenStates
+from modeconn.continual.methods.method import State
+from modeconn.continual.methods.replay import Replay
+
+if TYPE_CHECKING:
+    from modeconn.continual.run import Run
+    from modeconn.models.encoded import Batch
+
+Layers = Literal["last", "all"]
+Result = Literal["slow", "fast"]
+
+
+@dataclass
+class ILoRA(Replay):
+    """Interpolation-based LoRA (Ren 2024, arXiv 2402.18865).
+
+    After every step `slow = decay * slow + (1 - decay) * fast`, tensor by tensor. The loss of the fast learner is
+
+        cross-entropy on the task's batch and on memory + consistency_weight * MSE(hidden_fast, hidden_slow) on memory
+
+    where the mean is over layers, positions with text, and features, and no gradient reaches the slow learner. The
+    average is one of factors, as published: it depends on their gauge, and its update is not the average of updates.
+
+    Attributes:
+        decay: Weight that stays on the slow learner, in [0, 1].
+        decay_warmup: Whether the decay of step k is at most `(1 + k) / (10 + k)`, so that the slow learner does not
+            keep the start for long.
+        consistency_weight: Weight of the hidden states' distance; 0 leaves the slow learner a mere average.
+        layers: Which layers' outputs are compared: "last", "all", or their numbers from 0.
+        one_sided: Whether only values count that are lower in the fast learner than in the slow one.
+        result: Which learner the checkpoint holds; the trainer goes on with the fast one.
+    """
+
+    decay: float = 0.99
+    decay_warmup: bool = False
+    consistency_weight: float = 1.0
+    layers: Layers | Sequence[int] = "last"
+    one_sided: bool = False
+    result_learner: Result = "slow"
+
+    name: ClassVar[str] = "ilora"
+
+    def start(self, run: "Run") -> Self:
+        """With a slow learner that equals the fast one."""
+        mine = super().start(run)
+        mine.check("decay", "a number from 0 to 1", holds=0 <= mine.decay <= 1)
+        mine.check("consistency_weight", "0 or more", holds=mine.consistency_weight >= 0)
+        mine.check("result_learner", "slow or fast", holds=mine.result_learner in get_args(Result))
+        mine._slow = {name: weight.detach().clone() for name, weight in run.learner.weights.items()}
+        mine._steps = 0
+        mine._hidden = HiddenStates(run.learner.module, mine.layers)
+        return mine
+
+    def batch_penalty(self, batch: "Batch", *, replayed: bool, share: float) -> torch.Tensor | None:
+        """The distance of both learners' hidden states on replayed rows."""
+        fast = self._hidden.taken()
+        if not (replayed and self.consistency_weight):
+            return None
+        with torch.no_grad(), self.run.at(self._slow):
+            self.run.losses(batch)
+        slow = self._hidden.taken()
+        distance = consistency(fast, slow, self._hidden.masks(batch, fast), one_sided=self.one_sided)
+        return self.consistency_weight * share * distance
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """The slow learner follows, all tensors in one fused operation."""
+        decay = min(self.decay, (1 + self._steps) / (10 + self._steps)) if self.decay_warmup else self.decay
+        torch._foreach_lerp_(list(self._slow.values()), list(self.run.learner.weights.values()), 1 - decay)
+        self._steps += 1
+
+    def result(self) -> Mapping[str, torch.Tensor] | None:
+        """The slow learner, or the fast one."""
+        return self._slow if self.result_learner == "slow" else None
+
+    def others(self) -> Mapping[str, Mapping[str, torch.Tensor]]:
+        """The learner that `result` is not."""
+        fast = {name: weight.detach() for name, weight in self.run.learner.weights.items()}
+        return {"fast": fast} if self.result_learner == "slow" else {"slow": self._slow}
+
+    def state(self) -> State:
+        """Buffer, slow learner and number of steps."""
+        return {**super().state(), "slow": self._slow, "steps": self._steps}
+
+    def restore(self, state: State) -> None:
+        """Take them up."""
+        super().restore(state)
+        self._steps = state["steps"]
+        for name, value in state["slow"].items():
+            self._slow[name].copy_(value)
+
+
+def consistency(
+    fast: Sequence[torch.Tensor], slow: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], *, one_sided: bool = False
+) -> torch.Tensor:
+    """The mean over layers of the mean squared distance of hidden states at positions with text, `[]`.
+
+    Args:
+        fast: `[B, L, D]` a layer, with gradients.
+        slow: `[B, L, D]` a layer.
+        masks: `[B, L]` a layer, True at positions that count.
+        one_sided: Whether only values count that are lower in `fast`.
+    """
+    distances = []
+    for mine, other, mask in zip(fast, slow, masks, strict=True):
+        difference = other[mask] - mine[mask]  # [positions, D]
+        distances.append((difference.clamp(min=0) if one_sided else difference).square().mean())
+    return torch.stack(distances).mean()

@@ -1,0 +1,105 @@
+"""The hooks that a continual-learning method may fill; plain sequential training fills none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+
+from modeconn.errors import RunError
+
+if TYPE_CHECKING:
+    from modeconn.continual.run import Run
+    from modeconn.models.encoded import Batch, EncodedTask
+
+State = dict[str, Any]  # tensors, numbers, texts, lists and dicts of them
+
+
+@dataclass
+class Sequential:
+    """One task after the other, nothing against forgetting: the lower bound of every comparison.
+
+    A method is a dataclass of its settings. `start` makes a copy that belongs to one run; the trainer then calls the
+    hooks in the order in which they stand here. What a method remembers between steps goes through `state` and
+    `restore`, so that a run that was killed goes on with the same bits.
+
+    Attributes:
+        name: How tables and the command line call the method.
+        run: The run, once started.
+    """
+
+    name: ClassVar[str] = "sequential"
+    run: "Run" = field(init=False, repr=False, compare=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by name, as a run records them."""
+        return {key: value for key, value in vars(self).items() if key in self.setting_names()}
+
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """The names of the settings."""
+        return [name for name, one in cls.__dataclass_fields__.items() if one.init]
+
+    def start(self, run: "Run") -> Self:
+        """The method at the start of a run, with a state of its own."""
+        mine = type(self)(**self.settings)
+        mine.run = run
+        return mine
+
+    def start_task(self, number: int) -> None:
+        """Before the first step on task `number`, counted from 1."""
+
+    def replayed(self) -> "Sequence[tuple[EncodedTask, int]]":
+        """Rows of earlier tasks that join the next step, each a split and a row's number."""
+        return ()
+
+    def batch_penalty(self, batch: "Batch", *, replayed: bool, share: float) -> torch.Tensor | None:
+        """What is added to the loss of a batch, right after the learner's forward pass on it.
+
+        Args:
+            batch: The batch.
+            replayed: Whether its rows are replayed ones.
+            share: Its part of the step's rows of that sort: with it the penalty counts once a step.
+        """
+        return None
+
+    def weight_penalty(self) -> torch.Tensor | None:
+        """What is added to the loss once a step, a function of the weights."""
+        return None
+
+    def adjust_gradients(self) -> None:
+        """Change the gradients of a whole step, before they are clipped."""
+
+    def after_step(self) -> None:
+        """After the optimiser's step."""
+
+    def end_task(self, number: int) -> None:
+        """After the last step on a task, before its checkpoint is saved."""
+
+    def result(self) -> Mapping[str, torch.Tensor] | None:
+        """The weights that the checkpoint holds; None for the learner's own."""
+        return None
+
+    def state(self) -> State:
+        """All that the method remembers."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Take up what `state` gave."""
+
+    def check(self, name: str, expected: str, *, holds: bool) -> None:
+        """Raise unless a setting's value may be used.
+
+        Raises:
+            RunError: If it may not.
+        """
+        if not holds:
+            raise RunError(
+                f"{name} of {self.name} cannot be used",
+                expected=expected,
+                got=repr(getattr(self, name)),
+                remedy=f"give another {name} in method_options (--method-options)",
+            )
+
+

@@ -1,0 +1,68 @@
+"""Experience replay: a sample of past examples joins every step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import torch
+
+from modeconn.continual.buffer import Policy, ReplayBuffer
+from modeconn.continual.methods.method import Sequential, State
+
+if TYPE_CHECKING:
+    from modeconn.continual.run import Run
+    from modeconn.models.encoded import EncodedTask
+
+
+@dataclass
+class Replay(Sequential):
+    """Experience replay (Chaudhry 2019, arXiv 1902.10486): cross-entropy on the task's batch and on memory, as one.
+
+    `L = sum of nats over both / tokens of both`. The buffer is filled with a task's examples when the task ends.
+
+    Attributes:
+        buffer_size: Examples that the buffer holds.
+        buffer_policy: "reservoir", "ring" or "balanced", see `ReplayBuffer`.
+        memory_batch_size: Examples of the buffer that join a step; None takes as many as the task's own.
+    """
+
+    buffer_size: int = 500
+    buffer_policy: Policy = "reservoir"
+    memory_batch_size: int | None = None
+    buffer: ReplayBuffer = field(init=False, repr=False, compare=False)
+
+    name: ClassVar[str] = "replay"
+
+    def start(self, run: "Run") -> Self:
+        """With an empty buffer."""
+        mine = super().start(run)
+        mine.check("buffer_policy", "reservoir, ring or balanced", holds=mine.buffer_policy in Policy.__args__)
+        mine.check("memory_batch_size", "1 or more", holds=mine.memory_batch_size is None or mine.memory_batch_size > 0)
+        expected = f"at least the {mine.num_replayed} examples that join a step"
+        mine.check("buffer_size", expected, holds=mine.buffer_size >= mine.num_replayed)
+        mine.buffer = ReplayBuffer(mine.buffer_size, mine.buffer_policy, seed=run.settings.seed)
+        return mine
+
+    @property
+    def num_replayed(self) -> int:
+        """Examples of the buffer that join a step."""
+        return self.memory_batch_size or self.run.settings.examples_a_step
+
+    def replayed(self) -> "Sequence[tuple[EncodedTask, int]]":
+        """A draw from the buffer."""
+        return [(self.run.train_sets[task], row) for task, row in self.buffer.sample(self.num_replayed)]
+
+    def end_task(self, number: int) -> None:
+        """The task's examples go by the buffer, in a random order."""
+        rows = len(self.run.train_sets[number - 1].rows.rows)
+        generator = torch.Generator().manual_seed(self.run.settings.seed * 1_000_003 + number)
+        for row in torch.randperm(rows, generator=generator).tolist():
+            self.buffer.add((number - 1, row))
+
+    def state(self) -> State:
+        """The buffer."""
+        return {"buffer": self.buffer.state()}
+
+    def restore(self, state: State) -> None:
+        """Take up the buffer."""
+        self.buffer.restore(state["buffer"])

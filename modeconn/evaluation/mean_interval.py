@@ -1,0 +1,46 @@
+"""Intervals of single means, each by itself: where nothing is searched for, nothing is too high on average."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from modeconn.evaluation.resampling import Resampled
+
+
+class MeanIntervals(NamedTuple):
+    """T means with what is known about each.
+
+    Attributes:
+        value: `[T]`.
+        low: `[T]`.
+        high: `[T]`.
+        corrected: `[T]`, the median of what the true mean may be.
+        p_value: `[T]`, of "the true mean is not above 0".
+    """
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    corrected: np.ndarray
+    p_value: np.ndarray
+
+
+def mean_intervals(sample: Resampled, *, confidence: float) -> MeanIntervals:
+    """Equal-tailed intervals of means, `m - q se` (bootstrap-t; Hall 1992, section 3.2), and one-sided tests.
+
+    Args:
+        sample: The means with their scatter.
+        confidence: That of each interval.
+    """
+    tail = (1 - confidence) / 2
+    far, middle, near = np.quantile(sample.draws, (1 - tail, 0.5, tail), axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reached = np.where(sample.scatters, sample.value / sample.error, np.where(sample.value > 0, np.inf, -np.inf))
+    exceeding = (sample.draws >= reached).sum(axis=0)
+    return MeanIntervals(
+        value=sample.value,
+        low=sample.value - far * sample.error,
+        high=sample.value - near * sample.error,
+        corrected=sample.value - middle * sample.error,
+        p_value=(1 + exceeding) / (1 + sample.num_resamples),
+    )

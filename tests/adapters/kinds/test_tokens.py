@@ -1,0 +1,28 @@
+"""Trained tokens as a kind of their own: what a file may hold."""
+
+import torch
+from kind_points import Base, fails, kind_point, random
+
+ROWS = {"embed.trainable_tokens_delta": random(2, 3)}
+
+
+def test_the_rows_take_the_place_of_the_bases():
+    table = random(5, 3, seed=1)
+    change = kind_point("TRAINABLE_TOKENS", ROWS, token_indices=[4, 1]).on(Base({"embed.weight": table}))
+    expected = table.clone()
+    expected[[4, 1]] = ROWS["embed.trainable_tokens_delta"]
+    torch.testing.assert_close(table + change.updates["embed.weight"].dense(), expected)
+
+
+def test_as_many_rows_as_tokens():
+    told = "the trained tokens of embed in the adapter do not fit", "1 rows, as token_indices has", "a tensor [2, 3]"
+    fails("TRAINABLE_TOKENS", ROWS, *told, token_indices=[4])
+
+
+def test_tokens_are_whole_numbers():
+    fails("TRAINABLE_TOKENS", ROWS, "settings that cannot be read", "token_indices=[1, -2]", token_indices=[1, -2])
+
+
+def test_another_tensor_is_left_over():
+    told = "would not be used", "a trainable_tokens_delta of each embedding", "q.other"
+    fails("TRAINABLE_TOKENS", ROWS | {"q.other": torch.ones(1)}, *told, token_indices=[4, 1])
