@@ -11,6 +11,11 @@ from .adapters.methods.registration import register_methods as register_methods
 from .adapters.methods.wegeft import WeGeFTConfig as WeGeFTConfig
 from .adapters.symmetry.points import matched as matched
 from .adapters.truncating import truncated as truncated
+from .continual.buffer import ReplayBuffer as ReplayBuffer
+from .continual.methods.ilora import ILoRA as ILoRA
+from .continual.methods.method import Sequential as Sequential
+from .continual.methods.replay import Replay as Replay
+from .continual.scores import ScoreMatrix as ScoreMatrix
 from .continual.settings import TrainSettings as TrainSettings
 from .continual.trainer import TrainRun as TrainRun
 from .continual.trainer import train as train

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
+from modeconn.adapters.experts import are_single, stacked
 from modeconn.adapters.shards import open_shards
 from modeconn.adapters.skeleton import Skeleton
 from modeconn.adapters.stored import StoredTensor
 from modeconn.errors import AdapterError, listed
 
 CONFIG_FILE = "config.json"
-_ONE_EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ def _by_parameter(
     tensors: Mapping[str, StoredTensor], skeleton: Skeleton, folder: Path, *, strict: bool
 ) -> dict[str, StoredTensor]:
     """Tensors by the names of the model's parameters; buffers are left out."""
+    if skeleton.conversions and are_single(list(tensors)):
+        tensors = stacked(tensors, skeleton.conversions)
     prefixed = any(name.startswith(skeleton.prefix) for name in tensors)
     named = [(skeleton.name_of(name, prefixed=prefixed), tensor) for name, tensor in tensors.items()]
     found = {name: tensor for name, tensor in named if name is not None}
@@ -136,12 +138,12 @@ def _by_parameter(
 
 def _left_over(names: list[str], folder: Path) -> AdapterError:
     """The error for tensors that are no parameters; experts that lie one by one have a reason of their own."""
-    if any(_ONE_EXPERT.search(name) for name in names):
+    if are_single(names):
         return AdapterError(
             f"the experts of the model in {folder} cannot be read",
             expected="the experts of a layer as one stacked tensor, as the model holds them in memory",
-            got=f"{listed(names)}: save_pretrained writes experts one by one, and transformers stacks them while it"
-            " loads; modeconn does not read this yet",
+            got=f"{listed(names)}: experts one by one, of which some are missing or differ in shape or dtype, or which"
+            " transformers stacks in a way that is not known",
             remedy="load the model with transformers, write save_file(model.state_dict(), FILE) of safetensors.torch in"
             " the place of its weights, and give that folder; or train adapters of the experts (target_parameters)",
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from modeconn.adapters.experts import conversions_of
 from modeconn.errors import AdapterError
 
 AUTO_CLASSES = {
@@ -34,6 +35,7 @@ class Skeleton:
         task_type: PEFT's name of what the model is for; None if it is for something else.
         architecture: The model's class.
         ignored: Patterns of names that files may hold beside the parameters.
+        conversions: How transformers stacks experts while it loads; nothing of a model without experts.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -45,6 +47,7 @@ class Skeleton:
     task_type: str | None
     architecture: str
     ignored: tuple[str, ...]
+    conversions: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], origin: str, *, task_type: str | None = None) -> "Skeleton":
@@ -81,6 +84,7 @@ class Skeleton:
             task_type,
             type(model).__name__,
             (*buffers, *_OLD_BUFFERS, *(model._keys_to_ignore_on_load_unexpected or ())),
+            conversions_of(model) if any(".experts." in name for name in shapes) else (),
         )
 
     def name_of(self, stored: str, *, prefixed: bool) -> str | None:

@@ -7,7 +7,7 @@ output folder and prints the barriers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modeconn.cli.measurement import Measurement, MeasurementSettings
 from modeconn.runs.settings import flag_help
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from modeconn.paths.path import Path as Curve
     from modeconn.runs import RunFolder
     from modeconn.tasks.task import Task
-
-_PLANNED_FOR_TOLERANCE = 21  # what smooth lines take; how many it will be is known at the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +50,9 @@ class Settings(MeasurementSettings):
         return tuple(source for source in (self.start, self.end, *self.points, *self.path) if source)
 
     @property
-    def planned_points(self) -> int:
-        """How many points a dry run counts on, for each path."""
-        if self.t is not None:
-            return len(self.t)
-        return self.num_points if self.tolerance is None else _PLANNED_FOR_TOLERANCE
+    def positions(self) -> dict[str, Any]:
+        """What says where on each path."""
+        return {"num_points": self.num_points, "t": self.t, "tolerance": self.tolerance}
 
     def resolved(self) -> "Settings":
         """The same settings with absolute paths."""
@@ -75,14 +71,16 @@ def run(settings: Settings) -> int:
     """Evaluate paths and write their run folder; a finished one is shown again."""
     from modeconn.cli.given_paths import given_paths
     from modeconn.cli.profile_printing import print_profile
+    from modeconn.evaluation.evaluate import positions_asked
 
+    positions_asked(**settings.positions)  # what cannot be is told before anything is loaded or written
     paths = given_paths(settings)
 
     def measure(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> None:
         _evaluate(settings, folder, paths, tasks, model)
 
     points = list({id(point): point for path in paths for point in path.points}.values())
-    plan = [(path, settings.planned_points) for path in paths]
+    plan = [(path, settings.positions) for path in paths]
     return Measurement("evaluate", settings, points, plan, _inputs(paths)).run(measure, print_profile)
 
 
@@ -112,13 +110,11 @@ def _evaluate(
                 path,
                 model,
                 tasks,
-                num_points=settings.num_points,
-                t=settings.t,
-                tolerance=settings.tolerance,
                 split=settings.split,
                 settings=settings.encoding(),
                 store=RunPointStore(folder),
                 progress=report,
+                **settings.positions,
             )
             for path in paths
         ]

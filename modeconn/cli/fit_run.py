@@ -72,13 +72,17 @@ def run_fit(command: str, settings: FitRunSettings, fit: "Callable[[list[Adapter
     """
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.naming import named
-    from modeconn.cli.notes import on_left_out, on_other_bases
+    from modeconn.cli.notes import on_classes, on_left_out, on_other_bases, print_notes
     from modeconn.cli.progress import say_shown_again
+    from modeconn.evaluation.evaluate import check_tasks
     from modeconn.fitting.result import FitStopped
     from modeconn.tasks.task import Task
 
     ends = [Adapter.from_pretrained(end, name=name) for end, name in named([settings.start, settings.end])]
     tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
+    for split in (settings.train_split, settings.eval_split):
+        check_tasks(tasks, split=split)
+    fit_between = fit(ends)  # what cannot be fitted is told before a folder is made
     notes = on_left_out(tasks, [settings.train_split, settings.eval_split])
     for note in [*notes, *on_other_bases(ends, settings.base_model)]:
         print(f"note: {note}", file=sys.stderr)
@@ -88,12 +92,13 @@ def run_fit(command: str, settings: FitRunSettings, fit: "Callable[[list[Adapter
     else:
         with folder:
             try:
-                fitted = _fitted(settings, folder, ends, tasks, fit(ends))
+                fitted = _fitted(settings, folder, ends, tasks, fit_between)
             except FitStopped as stopped:  # the best curve until then is worth keeping
                 _write(folder, stopped.fit)
                 raise
             _write(folder, fitted)
     _show(settings)
+    print_notes(on_classes(folder))
     return 0
 
 
@@ -130,7 +135,10 @@ def _fitted(
         hashes={"base model": model.fingerprint},
     )
     with progress(quiet=settings.quiet) as report:
-        return fit(model, tasks, store=RunFitStore(folder), progress=report)
+        fitted = fit(model, tasks, store=RunFitStore(folder), progress=report)
+    if model.classes_taken:
+        folder.record(classes_taken=model.classes_taken)
+    return fitted
 
 
 def _write(folder: "RunFolder", fit: "CurveFit") -> None:

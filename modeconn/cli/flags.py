@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from jsonargparse import ActionYesNo, Namespace
 
@@ -11,6 +11,7 @@ from modeconn.cli.fields import COMMON_HELP, Flag, built, flags_of
 from modeconn.cli.usage import UsageParser, as_flag
 
 Settings = TypeVar("Settings")
+_NOT_FINITE = {"nan": ".nan", "inf": ".inf", "infinity": ".inf"}
 
 
 def parse_settings(settings: type[Settings], arguments: Sequence[str], *, prog: str, description: str) -> Settings:
@@ -43,7 +44,7 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str], *, prog: 
         _check_kinds(flags, config)
     except ValueError as error:
         parser.error(f"--config {path}: {error}")
-    namespace = parser.parse_args(list(arguments), namespace=_namespace(config))
+    namespace = parser.parse_args(_respelled(flags, arguments), namespace=_namespace(config))
     values = {flag.name: namespace[flag.name] for flag in flags}
     for flag in flags:
         if flag.positional and values[flag.name] in (None, []):
@@ -97,6 +98,20 @@ def _shown(default: object) -> str:
     if isinstance(default, (list, tuple)):
         return " ".join(str(item) for item in default) or "none"
     return "null" if default is None else str(default)
+
+
+def _respelled(flags: Sequence[Flag], arguments: Sequence[str]) -> list[str]:
+    """The arguments with nan and inf as YAML spells them: they are numbers, and the settings say why they do not do."""
+    takes_floats = {as_flag(flag.name): float in (flag.kind, *get_args(flag.kind)) for flag in flags}
+    spelled, now = [], False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            now = takes_floats.get(name, False)
+            spelled.append(f"{name}={_NOT_FINITE.get(value.lower(), value)}" if now and equals else argument)
+        else:
+            spelled.append(_NOT_FINITE.get(argument.lower(), argument) if now else argument)
+    return spelled
 
 
 def _listed(flags: Sequence[Flag], config: Mapping[str, Any]) -> dict[str, Any]:

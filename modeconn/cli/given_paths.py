@@ -1,5 +1,7 @@
 """The paths that a command line gives: a line, lines in a row, fitted curves."""
 
+from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -47,7 +49,7 @@ def given_paths(settings: PathSettings) -> "list[Path]":
     """The paths in the order line, lines between consecutive points, path folders; all with names of their own.
 
     Raises:
-        PathError: If there is none, an end is missing, there is one point only, or two paths have one name.
+        PathError: If there is none, an end is missing, there is one point only, or a path is given twice.
         AdapterError: If a checkpoint cannot be read, or two cannot be joined.
     """
     from modeconn.adapters.adapter import Adapter
@@ -69,7 +71,7 @@ def given_paths(settings: PathSettings) -> "list[Path]":
         for row in rows
         for start, end in pairwise(row)
     ]
-    paths = [*lines, *(load_path(folder) for folder in settings.path)]
+    paths = [*lines, *_told_apart([load_path(folder) for folder in settings.path], settings.path, lines)]
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         raise PathError(
@@ -78,4 +80,13 @@ def given_paths(settings: PathSettings) -> "list[Path]":
             got=listed(names),
             remedy="give each path once",
         )
+    return paths
+
+
+def _told_apart(paths: "list[Path]", folders: Sequence[str], lines: "Sequence[Path]") -> "list[Path]":
+    """Paths that were saved under a name that another path has, with their folders' names added."""
+    counts = Counter(path.name for path in (*lines, *paths))
+    for path, (_, folder) in zip(paths, named(list(folders)), strict=True):
+        if counts[path.name] > 1:
+            path.name = f"{path.name} ({folder})"
     return paths

@@ -53,8 +53,10 @@ def run(settings: Settings) -> int:
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.naming import named
     from modeconn.errors import EvaluationError
+    from modeconn.evaluation.evaluate import positions_asked
     from modeconn.paths import LinearPath
 
+    positions_asked(num_points=settings.num_points)
     if len(set(settings.points)) < max(len(settings.points), 2):
         raise EvaluationError(
             "there are no pairs to join",
@@ -70,8 +72,8 @@ def run(settings: Settings) -> int:
         _write(settings, folder, _measured(settings, folder, points, model, tasks))
 
     # Every checkpoint once, and the positions between the ends of every line.
-    num_points = len(points) + len(pairs) * max(settings.num_points - 2, 0)
-    return Measurement("matrix", settings, points, [(first, num_points)]).run(measure, _show)
+    num_points = len(points) + len(pairs) * (settings.num_points - 2)
+    return Measurement("matrix", settings, points, [(first, {"num_points": num_points})]).run(measure, _show)
 
 
 def _measured(

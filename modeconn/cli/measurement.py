@@ -75,14 +75,14 @@ class Measurement:
         command: The verb.
         settings: Its settings.
         points: The checkpoints that are read, bends of paths included.
-        plan: Paths through them, each with the number of points that are measured, for a dry run.
+        plan: Paths through them, each with what `plan_evaluation` is told of its positions, for a dry run.
         inputs: The names of the checkpoints in `run.json`, where they are not the points' own.
     """
 
     command: str
     settings: MeasurementSettings
     points: "Sequence[Adapter]"
-    plan: "Sequence[tuple[Curve, int]]"
+    plan: "Sequence[tuple[Curve, Mapping[str, Any]]]"
     inputs: "Mapping[str, Adapter] | None" = None
 
     def run(
@@ -99,12 +99,14 @@ class Measurement:
         Returns:
             The exit code.
         """
-        from modeconn.cli.notes import on_left_out, print_notes
+        from modeconn.cli.notes import on_classes, on_left_out, print_notes
         from modeconn.cli.progress import say_shown_again
+        from modeconn.evaluation.evaluate import check_tasks
         from modeconn.tasks.task import Task
 
         settings = self.settings
         tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
+        check_tasks(tasks, split=settings.split)
         folder = self._opened(tasks)
         notes = on_left_out(tasks, [settings.split])
         if folder.finished and settings.dry_run:
@@ -121,7 +123,9 @@ class Measurement:
             with folder:
                 self._record(folder, model, tasks)
                 measure(folder, model, tasks)
-        print_notes([*notes, *show(folder)])
+                if model.classes_taken:
+                    folder.record(classes_taken=model.classes_taken)
+        print_notes([*notes, *on_classes(folder), *show(folder)])
         print(f"\nwritten: {folder.folder}")
         return 0
 
@@ -176,9 +180,9 @@ class Measurement:
         from modeconn.cli.profile_printing import print_plan
         from modeconn.evaluation.plan import plan_evaluation
 
-        for path, num_points in self.plan:
+        for path, positions in self.plan:
             plan = plan_evaluation(
-                path, model, tasks, num_points=num_points, split=self.settings.split, settings=self.settings.encoding()
+                path, model, tasks, split=self.settings.split, settings=self.settings.encoding(), **positions
             )
             print_plan(plan, path=path.name, notes=notes)
         return 0

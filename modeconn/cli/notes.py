@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from modeconn.adapters.adapter import Adapter
+    from modeconn.runs import RunFolder
     from modeconn.tasks.task import Task
 
 
@@ -45,6 +46,19 @@ def on_other_bases(adapters: "Iterable[Adapter]", base_model: str | None) -> lis
         and resolved(adapter.config.base_model) != resolved(base_model)
         and "base_fingerprint" not in adapter.provenance
     ]
+
+
+def on_classes(folder: "RunFolder") -> list[str]:
+    """A remark where a task named the classes of the head, because neither adapters nor base recorded names.
+
+    Args:
+        folder: The folder of a run that recorded `classes_taken`.
+    """
+    from modeconn.runs import read_record
+
+    record = read_record(folder.folder)
+    taken = record.facts.get("classes_taken", {}) if record else {}
+    return [f"classes taken in the order of {task}'s labels: {', '.join(labels)}" for task, labels in taken.items()]
 
 
 def print_notes(notes: Sequence[str]) -> None:

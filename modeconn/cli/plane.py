@@ -54,8 +54,10 @@ def run(settings: Settings) -> int:
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.naming import named
     from modeconn.paths import PolygonalChain, load_path
+    from modeconn.paths.plane import check_grid
 
     _check_given(settings)
+    check_grid(settings.num_points, margin=settings.margin)
     path = load_path(settings.path) if settings.path else None
     names = named(settings.points) if settings.points else []
     given = [Adapter.from_pretrained(source, name=name) for source, name in names]
@@ -68,7 +70,8 @@ def run(settings: Settings) -> int:
 
     spanning = PolygonalChain(given[:3], space=settings.space) if given else path
     assert spanning is not None  # _check_given has looked
-    return Measurement("plane", settings, points, [(spanning, settings.num_points**2)]).run(measure, _show)
+    plan = [(spanning, {"num_points": settings.num_points**2})]
+    return Measurement("plane", settings, points, plan).run(measure, _show)
 
 
 def _check_given(settings: Settings) -> None:

@@ -93,7 +93,7 @@ class ReplayBuffer:
     def _balanced(self, reference: Reference) -> None:
         """In the place of a random one of the largest task; an example of that task only with its fair chance."""
         counts = Counter(task for task, _ in self.references)
-        largest = max(counts, key=lambda task: (counts[task], -task))
+        largest = max(counts, key=lambda task: (counts[task], task == reference[0]))
         if reference[0] == largest and self._draw(self.seen_of[largest]) >= counts[largest]:
             return
         places = [place for place, (task, _) in enumerate(self.references) if task == largest]

@@ -1,16 +1,12 @@
 """Hidden states of chosen layers, taken from the forward pass that is made anyway."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from modeconn.errors import RunError
-from modeconn.models.family import IGNORED
-
-if TYPE_CHECKING:
-    from modeconn.models.encoded import Batch
 
 
 class HiddenStates:
@@ -45,11 +41,6 @@ class HiddenStates:
         self._outputs = {}
         return found
 
-    @staticmethod
-    def masks(batch: "Batch", outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """`[B, L]` for each output: the positions that hold text of a batch."""
-        return [_mask(batch, output.shape[1]) for output in outputs]
-
     def _keep(self, layer: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
         """The hook: a layer's output, or the first of several."""
         del inputs
@@ -71,16 +62,10 @@ def _stack(module: nn.Module) -> nn.ModuleList:
     return stacks[-1]
 
 
-def _mask(batch: "Batch", width: int) -> torch.Tensor:
-    """Positions with text among `width`."""
-    if "decoder_input_ids" not in batch.inputs:
-        return batch.inputs["attention_mask"].bool()
-    answers = batch.targets != IGNORED  # [B, A], the last positions; before them what leads every answer
-    return torch.cat([answers.new_ones(len(answers), width - answers.shape[1]), answers], dim=1)
-
-
 def _whole(layers: str | Sequence[int]) -> list[int]:
     """Numbers of layers; none where there are other things among them."""
-    return [] if isinstance(layers, str) else [n for n in layers if isinstance(n, int)] * all(
-        isinstance(n, int) for n in layers
+    return (
+        []
+        if isinstance(layers, str)
+        else [n for n in layers if isinstance(n, int)] * all(isinstance(n, int) for n in layers)
     )

@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from modeconn.errors import RunError
 from modeconn.runs.settings import flag_help
+
+if TYPE_CHECKING:
+    from modeconn.continual.methods.method import Sequential
 
 AdapterKind = Literal[
     "lora", "rslora", "dora", "pissa", "olora", "wegeft", "loretta-rep", "loretta-adp", "loha", "lokr", "vera", "ia3",
     "fourierft", "oft", "boft", "ln-tuning", "prompt-tuning", "p-tuning", "prefix-tuning", "full",
 ]  # fmt: skip
+METHOD_NAMES = ("sequential", "replay", "ilora")  # a test compares them with the classes
 PER_TASK = ("learning_rate", "num_train_epochs")  # one value for all tasks, or one a task
 
 
@@ -28,7 +32,8 @@ class TrainSettings:
         (0.0001,)
     """
 
-    method: Literal["sequential"] = field(default="sequential", metadata=flag_help("training method"))
+    method: str = field(default="sequential", metadata=flag_help(f"training method: {', '.join(METHOD_NAMES)}"))
+    method_options: dict[str, Any] = field(default_factory=dict, metadata=flag_help("settings of the method, by name"))
     adapter: AdapterKind = field(default="lora", metadata=flag_help("kind of adapter; full trains all weights"))
     rank: int | None = field(default=None, metadata=flag_help("rank r of the adapter (8 where the kind has one)"))
     lora_alpha: float | None = field(
@@ -50,14 +55,34 @@ class TrainSettings:
     num_train_epochs: tuple[int, ...] = field(
         default=(3,), metadata=flag_help("passes over a task's train split; one for all tasks, or one a task")
     )
-    per_device_train_batch_size: int = field(default=8, metadata=flag_help("examples a step"))
+    per_device_train_batch_size: int = field(
+        default=8, metadata=flag_help("examples that go through the model at once")
+    )
+    gradient_accumulation_steps: int = field(default=1, metadata=flag_help("batches a step"))
+    lr_scheduler_type: Literal["linear", "cosine", "constant_with_warmup"] = field(
+        default="linear", metadata=flag_help("how the learning rate goes on after its warm-up, anew for every task")
+    )
     warmup_ratio: float = field(default=0.05, metadata=flag_help("part of a task's steps with rising learning rate"))
     weight_decay: float = field(default=0.0, metadata=flag_help("decoupled weight decay"))
     max_grad_norm: float = field(default=1.0, metadata=flag_help("gradients are clipped to this L2 norm"))
+    early_stopping_patience: int = field(
+        default=0, metadata=flag_help("epochs without a lower validation loss before a task ends; 0 trains all epochs")
+    )
+    validation_split: str = field(default="eval", metadata=flag_help("split of early stopping; never the test split"))
+    bf16: bool = field(default=False, metadata=flag_help("autocast to bf16; weights stay in float32"))
+    gradient_checkpointing: bool = field(default=False, metadata=flag_help("recompute activations to save memory"))
     score_eos: bool = field(default=True, metadata=flag_help("train the end-of-sequence token after the answer"))
+    separator: str = field(default=" ", metadata=flag_help("between prompt and answer, where neither has a blank"))
+    mask_labels: bool = field(
+        default=False, metadata=flag_help("leave out classes that are not the task's own in evaluation (classifiers)")
+    )
     max_length: int | None = field(default=None, metadata=flag_help("tokens a row; none takes what the model holds"))
+    eval_score_eos: bool = field(
+        default=False, metadata=flag_help("score the end-of-sequence token in evaluation, too")
+    )
     eval_split: str = field(default="test", metadata=flag_help("split that the score matrix is measured on"))
     token_budget: int = field(default=2048, metadata=flag_help("tokens a batch in evaluation, padding included"))
+    save_steps: int = field(default=0, metadata=flag_help("steps between kept states; 0 keeps one after every task"))
     seed: int = field(default=0, metadata=flag_help("seed of head, adapter, order and dropout"))
     device: str = field(default="cpu", metadata=flag_help("torch device"))
 
@@ -74,11 +99,30 @@ class TrainSettings:
         )
         for name in ("rank", "lora_alpha"):
             self._check(name, "a number above 0", holds=getattr(self, name) is None or getattr(self, name) > 0)
-        for name in ("per_device_train_batch_size", "max_grad_norm", "token_budget"):
+        for name in (
+            "per_device_train_batch_size", "gradient_accumulation_steps", "max_grad_norm", "token_budget"
+        ):  # fmt: skip
             self._check(name, "a number above 0", holds=getattr(self, name) > 0)
-        self._check("weight_decay", "0 or a number above", holds=self.weight_decay >= 0)
+        for name in ("weight_decay", "early_stopping_patience", "save_steps"):
+            self._check(name, "0 or a number above", holds=getattr(self, name) >= 0)
+        self._check("validation_split", "a split other than test", holds=self.validation_split != "test")
         self._check("lora_dropout", "a part, from 0 to below 1", holds=0 <= (self.lora_dropout or 0) < 1)
         self._check("warmup_ratio", "a part, from 0 to 1", holds=0 <= self.warmup_ratio <= 1)
+
+    @property
+    def examples_a_step(self) -> int:
+        """Examples of the task in an optimiser step."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    def made_method(self) -> "Sequential":
+        """The training method that the settings name, not started.
+
+        Raises:
+            RunError: If there is no such method, or a setting is not the method's.
+        """
+        from modeconn.continual.methods.table import make_method
+
+        return make_method(self.method, self.method_options)
 
     def for_task(self, number: int, num_tasks: int) -> tuple[float, int]:
         """Learning rate and number of epochs of the task `number` of `num_tasks`, counted from 1.

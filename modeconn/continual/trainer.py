@@ -1,28 +1,27 @@
 """Training on tasks in sequence: a checkpoint after each, and how well every task is served by it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from transformers import get_linear_schedule_with_warmup
 
 from modeconn.adapters.adapter import Adapter
-from modeconn.continual.learner import learner
+from modeconn.continual.methods.method import Sequential
+from modeconn.continual.preparing import prepared
+from modeconn.continual.run import Run
+from modeconn.continual.scores import SCORE_COLUMNS
 from modeconn.continual.settings import TrainSettings
-from modeconn.errors import EvaluationError, RunError, listed
+from modeconn.continual.share import shares
+from modeconn.continual.state import TrainState, load_state, save_state
+from modeconn.continual.task_work import TaskWork, check_finite
+from modeconn.errors import RunError, listed
 from modeconn.evaluation.evaluate import check_tasks
-from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask, ExampleSums
-from modeconn.models.family import score_batch
-from modeconn.models.generating import example_sums
-from modeconn.models.loading import guess_task_type
 from modeconn.runs import RunFolder, read_csv, refuse_inputs_inside, resolved
-from modeconn.tasks.batching import shuffled_batches
-from modeconn.tasks.encoding import EncodingSettings
-from modeconn.tasks.labels import union_of_labels
 from modeconn.tasks.task import Task
 
 Progress = Callable[[int, int, str], None]
@@ -37,11 +36,13 @@ class TrainRun:
         scores: The score matrix as a table: method, adapter, seed, after_task, task, metric, score. Row `after_task=0`
             is before any training; metric "loss" is in nats per scored token.
         finished_before: Whether it was all there already and nothing was trained now.
+        others: What else the method saved after every task, by name: I-LoRA's fast learner.
     """
 
     checkpoints: tuple[Path, ...]
     scores: pd.DataFrame
     finished_before: bool = False
+    others: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def train(
@@ -50,20 +51,26 @@ def train(
     tasks: Sequence[Task],
     *,
     settings: TrainSettings | None = None,
+    method: Sequential | str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     **overrides: Any,  # noqa: ANN401  (fields of TrainSettings)
 ) -> TrainRun:
     """Train one adapter on tasks in sequence and keep it after each.
 
-    A finished run is not trained again; an interrupted one goes on after its last whole task, and ends with the
-    same bits as an uninterrupted one on a CPU, because every task begins with a fresh optimiser and its own seed.
+    A finished run is not trained again; an interrupted one goes on after its last whole task, or its last kept state
+    (`save_steps`), and ends with the same bits as an uninterrupted one on a CPU.
+
+    The loss of a step is the sum of nats over all its batches divided by their scored tokens, and a method's penalties
+    count once a step: the same examples in more and smaller batches (`gradient_accumulation_steps`) make the same step.
 
     Args:
         output_dir: The run folder.
         base_model: Folder or hub id of the base.
         tasks: The tasks in order.
         settings: How to train.
+        method: A training method with its settings, such as `ILoRA(decay=0.99)`, or a name, in place of that in
+            `settings`.
         overwrite: Whether to replace a former run there.
         progress: Called as `progress(done, total, what)` after every step.
         overrides: Fields of `TrainSettings`, instead of `settings`.
@@ -75,6 +82,11 @@ def train(
         ModeconnError: If the folder, the base model or a task cannot be used, or the loss is not finite.
     """
     settings = settings or TrainSettings(**overrides)
+    if isinstance(method, str):
+        settings = replace(settings, method=method)
+    elif method is not None:
+        settings = replace(settings, method=method.name, method_options=method.settings)
+    chosen = settings.made_method()
     names = _folder_names(tasks)
     settings.for_task(1, len(tasks))
     refuse_inputs_inside(output_dir, [base_model])
@@ -88,10 +100,11 @@ def train(
     finished_before = run.finished
     if not finished_before:
         with run:
-            scores = _Sequence(run, base_model, tasks, settings, progress).train(names)
+            scores = _Training(run, prepared(run, base_model, tasks, settings), names, progress).train()
             run.write_csv(scores, "scores.csv")
+    others = {name: tuple(run.folder / f"{after}-{name}" for after in names) for name in chosen.other_results()}
     checkpoints = tuple(run.folder / name for name in names)
-    return TrainRun(checkpoints, read_csv(run.folder / "scores.csv"), finished_before)
+    return TrainRun(checkpoints, read_csv(run.folder / "scores.csv"), finished_before, others)
 
 
 def _folder_names(tasks: Sequence[Task]) -> list[str]:
@@ -108,102 +121,106 @@ def _folder_names(tasks: Sequence[Task]) -> list[str]:
     return [f"after-{number}-{task.name}" for number, task in enumerate(tasks, start=1)]
 
 
-class _Sequence:
-    """One run: a base model, the adapter that is trained in its twin, and the tasks as tokens."""
+class _Training:
+    """One run of tasks in sequence.
 
-    def __init__(
-        self,
-        run: RunFolder,
-        base_model: str | Path,
-        tasks: Sequence[Task],
-        settings: TrainSettings,
-        progress: Progress | None,
-    ) -> None:
-        self.run, self.tasks, self.settings, self.progress = run, tasks, settings, progress
-        torch.manual_seed(settings.seed)  # a new head's weights
-        task_type = settings.task_type or guess_task_type(base_model)
-        labels = union_of_labels(tasks) if task_type == "SEQ_CLS" else ()
-        self.model = AdapterModel.from_pretrained(
-            base_model, task_type=task_type, labels=labels or None, device=settings.device
-        )
-        evaluation = EncodingSettings(max_length=settings.max_length, token_budget=settings.token_budget)
-        training = EncodingSettings(max_length=settings.max_length, score_eos=settings.score_eos, all_choices=False)
-        self.eval_sets = [self.model.encode(task, settings.eval_split, evaluation) for task in tasks]
-        self.train_sets = [self.model.encode(task, "train", training) for task in tasks]
-        self.learner = learner(self.model, settings)
-        truncated = {one.task: one.rows.num_truncated for one in self.train_sets}
-        run.record(
-            device=settings.device,
-            dtype="float32",
-            seeds={"seed": settings.seed},
-            hashes={"base model": self.model.fingerprint},
-            truncated_train_examples=truncated,
-            left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
-        )
+    Args:
+        folder: The run folder, opened.
+        run: Model, learner and tasks.
+        names: The folders of the checkpoints.
+        progress: Called after every step.
+    """
 
-    def train(self, names: Sequence[str]) -> pd.DataFrame:
+    def __init__(self, folder: RunFolder, run: Run, names: Sequence[str], progress: Progress | None) -> None:
+        self.folder, self.run, self.names, self.progress = folder, run, names, progress
+        self.method = run.settings.made_method().start(run)
+
+    def train(self) -> pd.DataFrame:
         """Train task after task; returns the score matrix as a table."""
-        with torch.no_grad():
-            rows = self._score(0, [example_sums(self.model, self.learner.module, one) for one in self.eval_sets])
-        for number, name in enumerate(names, start=1):
-            folder = self.run.folder / name
-            if folder.exists():  # a former start of this run got so far
-                self.learner.load(folder)
-            else:
-                self._train_task(number)
-                with self.run.replacing(name) as temporary:
-                    self.learner.save(temporary)
-            rows += self._score(number, self.model.evaluate(Adapter.from_pretrained(folder), self.eval_sets))
-        columns = ["method", "adapter", "seed", "after_task", "task", "metric", "score"]
-        return pd.DataFrame(rows, columns=columns)
+        state = load_state(self.folder)
+        if state is None:
+            state = TrainState(scores=self._score_rows(0, self.run.scores(self.run.eval_sets)))
+        else:
+            self.run.load(state.weights)
+            self.method.restore(state.method)
+        while state.task <= len(self.names):
+            self._train_task(state)
+            name = self.names[state.task - 1]
+            self._save_checkpoints(name)
+            point = Adapter.from_pretrained(self.folder.folder / name)
+            state.scores += self._score_rows(state.task, self.run.model.evaluate(point, self.run.eval_sets))
+            state.task, state.step, state.within = state.task + 1, 0, {}
+            self._keep(state)
+        lines = [json.dumps(one) for one in state.log]
+        self.folder.write_text("".join(f"{line}\n" for line in lines), "losses.jsonl")
+        return pd.DataFrame(state.scores, columns=SCORE_COLUMNS)
 
-    def _train_task(self, number: int) -> None:
-        """One task: a fresh optimiser, a linear schedule, token-weighted cross-entropy."""
-        settings, data = self.settings, self.train_sets[number - 1]
-        learning_rate, num_epochs = settings.for_task(number, len(self.tasks))
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
-        torch.manual_seed(settings.seed * 1_000_003 + number)  # dropout
-        lengths = [self.model.family.length(row) for row in data.rows.rows]
-        plan = [
-            rows
-            for _ in range(num_epochs)
-            for rows in shuffled_batches(lengths, settings.per_device_train_batch_size, generator)
-        ]
-        weights = list(self.learner.weights.values())
-        optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=settings.weight_decay)
-        schedule = get_linear_schedule_with_warmup(optimizer, int(settings.warmup_ratio * len(plan)), len(plan))
-        self.learner.module.train()
-        for step, rows in enumerate(plan):
-            loss = self._loss(data, rows, step)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
+    def _train_task(self, state: TrainState) -> None:
+        """All steps of a task that are left: a fresh optimiser and schedule, and seeds that only the task decides."""
+        work = TaskWork(self.run, state.task)
+        if state.within:
+            work.restore(state.within)
+        else:
+            self.method.start_task(state.task)
+        self.run.learner.module.train()
+        while (rows := work.rows(state.step)) is not None:
+            parts = self._backward(work.data, rows)
+            self.method.adjust_gradients()
+            work.update()
+            self.method.after_step()
+            state.step += 1
+            check_finite(parts, work.data.task, state.step)
+            state.log.append({"task": work.data.task, "step": state.step, **parts, "learning_rate": work.rate})
+            work.end_step(state.step)
             if self.progress:
-                self.progress(step + 1, len(plan), f"task {number} of {len(self.tasks)}: {data.task}")
-        self.learner.module.eval()
+                what = f"task {state.task} of {len(self.names)}: {work.data.task}"
+                self.progress(state.step, work.num_steps, what)
+            if self.run.settings.save_steps and state.step % self.run.settings.save_steps == 0:
+                state.within = work.state()
+                self._keep(state)
+        self.run.learner.module.eval()
+        work.take_best()
+        self.method.end_task(state.task)
 
-    def _loss(self, data: EncodedTask, rows: Sequence[int], step: int) -> torch.Tensor:
-        """Mean loss of a batch in nats per scored token."""
-        family = self.model.family
-        batch = family.collate([data.rows.rows[row] for row in rows], self.model.pad_id).to(self.model.device)
-        losses, _ = score_batch(family, self.learner.module, batch)
-        loss = losses.sum() / (batch.targets >= 0).sum()
-        if not torch.isfinite(loss):
-            raise EvaluationError(
-                f"the training loss on {data.task} is not finite",
-                expected="a number",
-                got=f"{loss.item()} at step {step + 1}",
-                remedy="lower --learning-rate; checkpoints of earlier tasks are kept",
-            )
-        return loss
+    def _backward(self, data: EncodedTask, rows: Sequence[int]) -> dict[str, float]:
+        """The gradients of one step: nats per token over all its batches, and every penalty once; returns the parts."""
+        size, device = self.run.settings.per_device_train_batch_size, self.run.model.device.type
+        groups = [[(data, row) for row in rows], list(self.method.replayed())]
+        tokens = sum(len(split.rows.rows[row].targets) for group in groups for split, row in group)
+        parts: dict[str, float] = {"loss": 0.0}
+        for replayed, group in enumerate(groups):
+            batches = [self.run.batch(group[first : first + size]) for first in range(0, len(group), size)]
+            for batch, share in zip(batches, shares(batches), strict=True):
+                with torch.autocast(device, torch.bfloat16, enabled=self.run.settings.bf16):
+                    loss = self.run.losses(batch).sum() / tokens
+                    penalty = self.method.batch_penalty(batch, replayed=bool(replayed), share=share)
+                (loss if penalty is None else loss + penalty).backward()
+                parts["loss"] += loss.item()
+                if penalty is not None:
+                    parts["penalty"] = parts.get("penalty", 0.0) + penalty.item()
+        penalty = self.method.weight_penalty()
+        if penalty is not None:
+            penalty.backward()
+            parts["weight_penalty"] = penalty.item()
+        return parts
 
-    def _score(self, after_task: int, scored: Sequence[ExampleSums]) -> list[tuple[Any, ...]]:
+    def _save_checkpoints(self, name: str) -> None:
+        """The method's result under the task's name, and what else it has beside it."""
+        for suffix, weights in {"": self.method.result(), **self.method.others()}.items():
+            folder = f"{name}-{suffix}" if suffix else name
+            with self.folder.replacing(folder) as temporary, self.run.at(weights or {}):
+                self.run.learner.save(temporary)
+
+    def _keep(self, state: TrainState) -> None:
+        """Keep the state as it is now."""
+        state.weights, state.method = self.run.weights(), self.method.state()
+        save_state(self.folder, state)
+
+    def _score_rows(self, after_task: int, scored: Sequence[ExampleSums]) -> list[tuple[Any, ...]]:
         """Rows of the score matrix."""
-        rows = []
-        prefix = (self.settings.method, self.settings.adapter, self.settings.seed, after_task)
-        for split, sums in zip(self.eval_sets, scored, strict=True):
+        settings, rows = self.run.settings, []
+        prefix = (settings.method, settings.adapter, settings.seed, after_task)
+        for split, sums in zip(self.run.eval_sets, scored, strict=True):
             rows.append((*prefix, split.task, split.metric, float(sums.score.mean())))
             rows.append((*prefix, split.task, "loss", float(sums.loss_sum.sum() / sums.num_tokens.sum())))
         return rows

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modeconn.evaluation.barrier import check_positions
-from modeconn.evaluation.definitions import Definition, average_weights, check_definition, pointwise
+from modeconn.evaluation.definitions import Definition, check_definition, pointwise, trapezoid_weights
 from modeconn.evaluation.maximum_interval import BarrierInterval, interval_of_maximum
 from modeconn.evaluation.mean_interval import mean_intervals
-from modeconn.evaluation.paired import above_mixture, check_confidence, checked_records, smallest_step
+from modeconn.evaluation.paired import above_baseline, above_mixture, check_confidence, checked_records, smallest_step
 from modeconn.evaluation.ratios import Ratios
 from modeconn.evaluation.resampled_contrasts import resampled_sub_intervals
 from modeconn.evaluation.resampling import Resampled, resampled_mixture
@@ -95,14 +95,16 @@ def interval_over_tasks(
         confidence: That of the interval.
         num_resamples: Resamples of every task's examples.
         seed: Of the resampling.
-        averages: Every task's weights of the average, `[T]` each, where they are not those of the trapezoid rule.
+        averages: Every task's weights of the integral over the path, `[T]` each, where they are not those of the
+            trapezoid rule.
     """
     draws: dict[str, Any] = {"num_resamples": num_resamples, "seed": seed}
     count = sum(len(part.denominator) for part in parts)
     told: dict[str, Any] = {"confidence": confidence, "num_examples": count, "seed": seed}
     if baseline == "average":
-        weights = averages or [average_weights(t)] * len(parts)
-        means = [p._replace(numerator=(p.numerator @ w)[:, None]) for p, w in zip(parts, weights, strict=True)]
+        weights = averages or [trapezoid_weights(t)] * len(parts)
+        above = [above_baseline(t, part.numerator, "chord") for part in parts]
+        means = [p._replace(numerator=(a @ w)[:, None]) for p, a, w in zip(parts, above, weights, strict=True)]
         return _interval_of_mean(resampled_mixture(means, **draws), **told)
     floor = pointwise(baseline)
     if floor is not None:

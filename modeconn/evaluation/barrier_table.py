@@ -147,7 +147,7 @@ class _Row:
         t, averages = self.t, None
         parts = list(self.parts.values())
         if self.curve and baseline == "average":
-            averages = [self._average_weights(self.curves[task]) for task in self.parts]
+            averages = [integral_weights(self.curves[task], self.t) for task in self.parts]
         elif self.curve:
             t = np.unique([*self.t, *((self.t[1:] + self.t[:-1]) / 2), *top[1:]])
             parts = [
@@ -162,9 +162,3 @@ class _Row:
             "p_value": found.p_value,
             "num_effective": found.num_effective,
         }
-
-    def _average_weights(self, curve: Interpolant) -> np.ndarray:
-        """The weights of the path average of a part, `[T]`."""
-        weights = integral_weights(curve, self.t)
-        weights[[0, -1]] -= 0.5
-        return weights

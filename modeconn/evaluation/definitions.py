@@ -8,10 +8,12 @@ from numpy.typing import ArrayLike
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.barrier import Barrier, Baseline, barrier, check_positions, checked_losses
 from modeconn.evaluation.interpolant import Interpolant
+from modeconn.evaluation.paired import above_baseline
 
 Definition = Literal["chord", "mean", "instability", "convexity", "average"]
 ALL_DEFINITIONS: tuple[Definition, ...] = get_args(Definition)
 _DENSE = 1001  # positions at which a curve is first searched for its convexity gap
+_ROUNDING = 1e-12  # of the largest loss
 _ZOOMS, _ZOOM = 4, 16  # each zoom looks at a sixteenth of the last distance of positions
 
 
@@ -95,15 +97,14 @@ def path_average(t: ArrayLike, loss: ArrayLike) -> float:
         0.75
     """
     positions = check_positions(t)
-    return float(average_weights(positions) @ checked_losses(positions, loss))
+    above = above_baseline(positions, checked_losses(positions, loss), "chord")
+    return float(trapezoid_weights(positions) @ above)
 
 
-def average_weights(t: np.ndarray) -> np.ndarray:
-    """The weights of `path_average`, `[T]`; they sum to 0."""
+def trapezoid_weights(t: np.ndarray) -> np.ndarray:
+    """The weights of the trapezoid rule on [0, 1], `[T]`."""
     steps = np.diff(t)
-    weights = (np.append(steps, 0.0) + np.append(0.0, steps)) / 2
-    weights[[0, -1]] -= 0.5
-    return weights
+    return (np.append(steps, 0.0) + np.append(0.0, steps)) / 2
 
 
 def check_definition(definition: str) -> None:
@@ -155,6 +156,7 @@ def measured(definition: Definition, t: np.ndarray, loss: np.ndarray, curve: Int
     average = path_average(t, loss)
     if curve:
         average = curve.integral() - float(np.mean(curve([0.0, 1.0])))
+        average = 0.0 if abs(average) <= _ROUNDING * np.abs(loss).max() else average
     return ConvexityGap(average, np.nan, 0.0, 1.0)
 
 

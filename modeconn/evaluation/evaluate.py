@@ -20,7 +20,7 @@ from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
 
-__all__ = ["PointStore", "Progress", "check_tasks", "evaluate_path", "grid"]
+__all__ = ["PointStore", "Progress", "check_tasks", "evaluate_path", "grid", "positions_asked"]
 
 
 def evaluate_path(
@@ -76,27 +76,46 @@ def evaluate_path(
             profile.barriers()
     """
     check_tasks(tasks)
-    target = _target(t, tolerance, absolute_tolerance)
-    positions = check_positions(t) if t is not None else grid(num_points)
+    asked = positions_asked(num_points=num_points, t=t, tolerance=tolerance, absolute_tolerance=absolute_tolerance)
     parts = by_head(path, model, tasks) if path.heads == "own" else [OneHead(path, model, list(tasks), "start")]
     options: dict[str, Any] = {"split": split, "settings": settings, "check": check}
     options |= {"store": store, "progress": progress}
     sweeps = [PathSweep(one.path, one.model, one.tasks, **options) for one in parts]
     resolved: dict[str, Any] = {}
-    if target:
-        resolved["resolution"], resolved["curves"] = resolve_path(path, sweeps, target)
+    if isinstance(asked, Target):
+        resolved["resolution"], resolved["curves"] = resolve_path(path, sweeps, asked)
     else:
         for sweep in sweeps:
-            sweep.visit(positions.tolist())
+            sweep.visit(asked.tolist())
     profiles = [sweep.profile() for sweep in sweeps]
     profile = joined(profiles, parts) if path.heads == "own" else profiles[0]
     return replace(profile, **resolved)
 
 
-def _target(t: ArrayLike | None, tolerance: float | None, absolute_tolerance: float | None) -> Target | None:
-    """How exact a profile is wanted, or None for given positions."""
+def positions_asked(
+    *,
+    num_points: int = 21,
+    t: ArrayLike | None = None,
+    tolerance: float | None = None,
+    absolute_tolerance: float | None = None,
+) -> np.ndarray | Target:
+    """Where on a path an evaluation goes, or how exact a profile is wanted that chooses its positions itself.
+
+    Args:
+        num_points: As for `evaluate_path`.
+        t: As for `evaluate_path`.
+        tolerance: As for `evaluate_path`.
+        absolute_tolerance: As for `evaluate_path`.
+
+    Returns:
+        The positions, `[T]`, or the target.
+
+    Raises:
+        EvaluationError: If the positions are not increasing from 0 to 1 or come with a tolerance, there are fewer than
+            two, or a tolerance is not positive.
+    """
     if tolerance is None and absolute_tolerance is None:
-        return None
+        return check_positions(t) if t is not None else grid(num_points)
     if t is not None:
         raise EvaluationError(
             "the positions on the path are asked for in two ways",
@@ -123,11 +142,12 @@ def grid(num_points: int) -> np.ndarray:
     return np.linspace(0.0, 1.0, num_points)
 
 
-def check_tasks(tasks: Sequence[Task]) -> None:
-    """Raise unless there is a task, and all have different names.
+def check_tasks(tasks: Sequence[Task], *, split: str | None = None) -> None:
+    """Raise unless there is a task, and all have different names, and a split if one is named.
 
     Raises:
         EvaluationError: If there is none, or two have one name.
+        TaskError: If one lacks the split.
     """
     names = [task.name for task in tasks]
     if not names or len(set(names)) < len(names):
@@ -137,3 +157,6 @@ def check_tasks(tasks: Sequence[Task]) -> None:
             got=", ".join(names) or "none",
             remedy="name the tasks: Task.load(folder, name=...)" if names else "give --tasks",
         )
+    if split is not None:
+        for task in tasks:
+            task.split(split)

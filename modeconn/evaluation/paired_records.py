@@ -28,6 +28,28 @@ class PairedRecords(NamedTuple):
     tokens: np.ndarray
 
 
+def check_records(examples: pd.DataFrame) -> None:
+    """Raise if an example has a loss or score that is not finite: a mean would be of the others, or of nothing.
+
+    Args:
+        examples: Per-example records of a profile.
+
+    Raises:
+        EvaluationError: Naming the examples of the first path, task and position that has any.
+    """
+    for column, what in (("loss_sum", "loss"), ("score", "score")):
+        broken = examples.loc[~np.isfinite(examples[column].to_numpy(dtype=float))]
+        if len(broken):
+            path, task, t = broken.iloc[0][["path", "task", "t"]]
+            here = broken.loc[(broken["path"] == path) & (broken["task"] == task) & (broken["t"] == t), "example"]
+            raise EvaluationError(
+                f"there is no mean {what} of {task} on {path} at t={t:g}",
+                expected=f"a finite {what} of every example",
+                got=f"{len(here)} NaN or infinite, at examples {', '.join(map(str, here.iloc[:10]))}",
+                remedy="look at these examples; leave them out of all positions if they cannot be mended",
+            )
+
+
 def paired_records(records: pd.DataFrame, metric: Metric) -> PairedRecords:
     """Losses, or errors `1 - score`, as sums `[N, T]` with tokens `[N]`; positions and examples increasing.
 

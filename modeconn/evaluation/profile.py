@@ -20,6 +20,7 @@ from modeconn.evaluation.intervals import proportion_interval, ratio_interval
 from modeconn.evaluation.mixtures import expanded, mixed_curve, mixed_rows
 from modeconn.evaluation.outputs import without_outputs
 from modeconn.evaluation.paired import Metric as Metric
+from modeconn.evaluation.paired_records import check_records
 from modeconn.tasks.task import Task
 
 PROFILE_COLUMNS = (
@@ -69,7 +70,11 @@ class Profile:
             metrics: Task -> what its score means.
             distances: Position -> L2 distance from the start.
             checks: What was checked.
+
+        Raises:
+            EvaluationError: If an example has a loss or score that is NaN or infinite.
         """
+        check_records(examples)
         examples, outputs = without_outputs(examples)
         rows = []
         for key, group in examples.groupby(["path", "task", "t"], sort=False):

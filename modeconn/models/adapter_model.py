@@ -15,6 +15,7 @@ from torch import nn
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.adapters.untrained import check_changes
+from modeconn.models.completeness import check_complete
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
 from modeconn.models.family import Classifier, Family, family_of, score_batch
 from modeconn.models.fingerprint import check_same_base_model, fingerprint_of
@@ -55,6 +56,7 @@ class AdapterModel:
         fingerprint: The hash of the base's weights.
         prompt_room: Positions that are kept free for the points' prompts.
         absent: Parameters that the base lacks and every point must bring along.
+        classes_taken: Task -> its labels, which name the classes because nothing else does; one task, or none.
     """
 
     module: nn.Module
@@ -64,7 +66,7 @@ class AdapterModel:
     fingerprint: str
     prompt_room: int = 0
     absent: frozenset[str] = frozenset()
-    _guessed: list[tuple[str, ...]] = field(default_factory=list, init=False)  # class names that a task gave
+    classes_taken: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
 
     @classmethod
     def from_pretrained(
@@ -115,8 +117,7 @@ class AdapterModel:
         )
         module, absent = load(dtype=as_dtype(dtype))
         fingerprint = fingerprint_of(module, lambda: local_folder(source), task_type)
-        if not model_labels:
-            model_labels = base_labels(getattr(module.config, "id2label", None))
+        model_labels = model_labels or base_labels(getattr(module.config, "id2label", None))
         tokenizer = load_tokenizer(tokenizer_source(source, adapters) if fit_vocabulary(module, adapters) else source)
         set_padding(module.config, tokenizer)
         model = cls(
@@ -140,6 +141,7 @@ class AdapterModel:
             AdapterError: If it turns out to change nothing.
         """
         check_fits(self.module, point, self.base_name)
+        check_complete(self.module, point, self.base_name)
         check_whole(self.module, point, self.absent, self.base_name)
         check_changes(point, self)
         check_same_base_model(point, self.fingerprint, self.base_name)
@@ -182,7 +184,7 @@ class AdapterModel:
         family = self.family
         if isinstance(family, Classifier):
             num_classes = int(self.module.config.num_labels)  # type: ignore[union-attr, arg-type]
-            family = Classifier(labels_for_task(family.labels, task.labels, num_classes, guessed=self._guessed))
+            family = Classifier(labels_for_task(family.labels, task, num_classes, taken=self.classes_taken))
         return encode_split(
             family,
             task,

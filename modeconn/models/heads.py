@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import ModelError
+from modeconn.tasks.task import Task
 
 _LAST_LAYER = re.compile(r"(^|\.)(classifier|score|out_proj)\.weight$")
 
@@ -84,36 +85,45 @@ def base_labels(id2label: Mapping[int, str] | None) -> tuple[str, ...]:
 
 
 def labels_for_task(
-    labels: tuple[str, ...], task_labels: tuple[str, ...] | None, num_classes: int, *, guessed: list[tuple[str, ...]]
+    labels: tuple[str, ...], task: Task, num_classes: int, *, taken: dict[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """The names of a head's classes, those of the task where nothing else is known and the number is right.
+    """The names of a head's classes; those that the task declares where nothing else is known and the number is right.
 
     Args:
         labels: The names that are known, if any.
-        task_labels: The task's.
+        task: The task.
         num_classes: Classes of the head.
-        guessed: The names that an earlier task gave, one list or none; a first guess is added.
+        taken: Task -> the names that were taken from it, one task or none; the first is added.
 
     Raises:
-        ModelError: If the names are not known, or an earlier task named the classes otherwise.
+        ModelError: If the names are not known, the order of the task's labels is that of the alphabet because nobody
+            declared one, or an earlier task named the classes otherwise.
     """
     if labels:
         return labels
-    if task_labels and len(task_labels) == num_classes:
-        if not guessed:
-            guessed.append(task_labels)
-        if _bare(guessed[0]) == _bare(task_labels):
-            return task_labels
+    if not task.labels or len(task.labels) != num_classes:
+        has = f"{len(task.labels)} labels" if task.labels else "no labels"
+        raise _unknown_classes(f"{num_classes} names in the order of the head", f"the task {task.name} has {has}")
+    if task.labels_collected:
+        expected = f'{num_classes} names in the order of the head, such as "labels" in a task.json'
+        raise _unknown_classes(expected, f"those of {task.name} were collected from its data, in alphabetical order")
+    first, names = next(iter(taken.items()), (task.name, task.labels))
+    if _bare(names) != _bare(task.labels):
         raise ModelError(
             "two tasks name the classifier's classes differently",
             expected="one list of names in the order of the head; none is recorded with the adapters or the base",
-            got=f"{list(guessed[0])} and {list(task_labels)}",
+            got=f"{list(names)} ({first}) and {list(task.labels)} ({task.name})",
             remedy="give labels=... (--labels), in the order in which the head was trained",
         )
-    raise ModelError(
+    taken.setdefault(first, names)
+    return task.labels
+
+
+def _unknown_classes(expected: str, task: str) -> ModelError:
+    """The error for a head whose classes nobody has named."""
+    return ModelError(
         "the names of the classifier's classes are not known",
-        expected=f"{num_classes} names in the order of the head",
-        got="none recorded with the adapters or the base, and the task has "
-        + (f"{len(task_labels)} labels" if task_labels else "no labels"),
+        expected=expected,
+        got=f"none recorded with the adapters or the base, and {task}",
         remedy="give labels=... (--labels), in the order in which the head was trained",
     )

@@ -270,11 +270,11 @@ def _quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Silence remarks of PEFT on what is checked here: a renamed property, GPT-2's stored order, tied weights, norms."""
+    """Silence remarks of PEFT on what is checked here: a renamed property, stored orders, ties, norms."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to")
-        warnings.filterwarnings("ignore", "Failed to load the CUDA extension")  # BOFT does without
+        warnings.filterwarnings("ignore", "Failed to load the CUDA extension|Setting boft_n_butterfly_factor to 1")
         warnings.filterwarnings("ignore", "Unsupported layer type .*Norm'")  # what LN tuning is for
         warnings.filterwarnings(
             "ignore", r"Model has `tie_word_embeddings=True` and a tied layer is part of the adapter"

@@ -107,12 +107,14 @@ def loaded_by_peft(model: nn.Module, folder: Path, point: Adapter) -> Iterator[n
         point: The same adapter, for what must have been loaded.
 
     Raises:
-        ModelError: If PEFT cannot load the adapter into this model, or leaves out a tensor of a kind without `dW`.
+        ModelError: If PEFT misses tensors of the adapter, cannot load one of a kind without `dW` into this model, or
+            leaves out a tensor of it.
     """
     from peft import PeftModel
 
     if point.config.kind.has_update:
-        whole: Any = PeftModel.from_pretrained(model, str(folder))
+        with _nothing_missing(point):
+            whole: Any = PeftModel.from_pretrained(model, str(folder))
         yield whole.base_model.model.eval()
         return
     try:
@@ -129,6 +131,23 @@ def loaded_by_peft(model: nn.Module, folder: Path, point: Adapter) -> Iterator[n
     except Exception as error:  # whatever happens deep inside of a model that is given vectors of other sizes
         raise _unfit(point, f"PEFT cannot run the model with it: {_told(error)}") from error
     yield module
+
+
+@contextmanager
+def _nothing_missing(point: Adapter) -> Iterator[None]:
+    """PEFT's warning that it fills modules with nothing as an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Found missing adapter keys")
+        try:
+            yield
+        except UserWarning as warning:
+            told = " ".join(str(warning).split())
+            raise ModelError(
+                f"PEFT finds {point.name} incomplete",
+                expected="tensors for all modules that its settings target in the base",
+                got=told if len(told) <= 400 else f"{told[:400]}...",
+                remedy="copy or save the adapter again, and give the base that it was trained on",
+            ) from warning
 
 
 def room_for_prompts(points: Sequence[Adapter]) -> int:

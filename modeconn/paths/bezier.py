@@ -7,7 +7,7 @@ import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import PathError
-from modeconn.paths.curve import Curve, check_count, derived, evenly
+from modeconn.paths.curve import Curve, check_count, curve_name, derived, evenly
 from modeconn.paths.line import LinearPath
 from modeconn.paths.path import Space
 
@@ -23,7 +23,7 @@ class BezierCurve(Curve):
     Args:
         points: The K control points: start, bends, end.
         space: The coordinates in which they are combined.
-        name: How tables call the path; "start -> end" by default.
+        name: How tables call the path; "bezier start -> end" by default.
 
     Raises:
         PathError: If there are fewer than 2 or more than 18 points, or they cannot be combined in the space.
@@ -37,7 +37,7 @@ class BezierCurve(Curve):
             most=MAX_BENDS + 2,
             remedy="give both ends; join more bends in a PiecewiseBezier or a PolygonalChain",
         )
-        super().__init__(points, space=space, name=name)
+        super().__init__(points, space=space, name=curve_name("bezier", points, name))
 
     @classmethod
     def between(
@@ -63,7 +63,7 @@ class BezierCurve(Curve):
         """
         remedy = "choose fewer bends, or join several curves in a PiecewiseBezier"
         check_count("bends on one Bezier curve", num_bends, least=0, most=MAX_BENDS, remedy=remedy)
-        line = LinearPath(start, end, space=space, name=name)
+        line = LinearPath(start, end, space=space, name=curve_name("bezier", [start, end], name))
         return derived(line, BezierCurve, evenly(num_bends + 2), name=line.name)
 
     @property

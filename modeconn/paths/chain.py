@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from modeconn.adapters.adapter import Adapter
-from modeconn.paths.curve import check_count, derived, evenly
+from modeconn.paths.curve import check_count, curve_name, derived, evenly
 from modeconn.paths.line import LinearPath
 from modeconn.paths.path import Space
 from modeconn.paths.piecewise import Segmented
@@ -15,7 +15,7 @@ class PolygonalChain(Segmented):
     Args:
         points: The points that the chain goes through, in order.
         space: The coordinates in which they are combined.
-        name: How tables call the path; "start -> end" by default.
+        name: How tables call the path; "chain start -> end" by default.
 
     Raises:
         PathError: If there are fewer than 2 points, or they cannot be combined in the space.
@@ -24,7 +24,7 @@ class PolygonalChain(Segmented):
     def __init__(self, points: Sequence[Adapter], *, space: Space = "weights", name: str | None = None) -> None:
         remedy = "give the start, the end, and what lies between"
         check_count("points on a chain", len(points), least=2, remedy=remedy)
-        super().__init__(points, 1, space=space, name=name)
+        super().__init__(points, 1, space=space, name=curve_name("chain", points, name))
 
     @classmethod
     def between(
@@ -49,5 +49,5 @@ class PolygonalChain(Segmented):
             PathError: If the number of bends is negative.
         """
         check_count("bends on a chain", num_bends, least=0, remedy="give the number of points between the ends")
-        line = LinearPath(start, end, space=space, name=name)
+        line = LinearPath(start, end, space=space, name=curve_name("chain", [start, end], name))
         return derived(line, PolygonalChain, evenly(num_bends + 2), name=line.name, degree=1)

@@ -1,6 +1,7 @@
 """Paths whose coefficients have a derivative in closed form: what curves and chains have in common."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -61,6 +62,11 @@ def derived(
     other = object.__new__(kind)
     vars(other).update(kept, points=points, name=name, **fields)
     return other
+
+
+def curve_name(kind: str, points: Sequence[Adapter], name: str | None) -> str:
+    """The name that was given, else one that tells a curve from the line between the same ends: "bezier a -> b"."""
+    return name or f"{kind} {points[0].name} -> {points[-1].name}"
 
 
 def evenly(num_points: int) -> torch.Tensor:

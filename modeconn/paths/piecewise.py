@@ -8,7 +8,7 @@ import torch
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import PathError
 from modeconn.paths.bezier import MAX_BENDS, BezierCurve, bernstein, bernstein_derivative, elevation
-from modeconn.paths.curve import Curve, check_count, derived, evenly
+from modeconn.paths.curve import Curve, check_count, curve_name, derived, evenly
 from modeconn.paths.line import LinearPath
 from modeconn.paths.path import Space
 
@@ -105,7 +105,7 @@ class PiecewiseBezier(Segmented):
         points: The K control points.
         degree: n, the degree of every curve.
         space: The coordinates in which they are combined.
-        name: How tables call the path; "start -> end" by default.
+        name: How tables call the path; "piecewise-bezier start -> end" by default.
 
     Raises:
         PathError: If the degree is not 1 to 17, or the points are not `S n + 1`.
@@ -122,7 +122,7 @@ class PiecewiseBezier(Segmented):
                 got=f"{len(points)}",
                 remedy="give every joint once, and the same number of bends between any two",
             )
-        super().__init__(points, degree, space=space, name=name)
+        super().__init__(points, degree, space=space, name=curve_name("piecewise-bezier", points, name))
 
     @classmethod
     def between(
@@ -150,7 +150,7 @@ class PiecewiseBezier(Segmented):
         """
         _check_degree(degree)
         check_count("segments", num_segments, least=1, remedy="give the number of curves in a row")
-        line = LinearPath(start, end, space=space, name=name)
+        line = LinearPath(start, end, space=space, name=curve_name("piecewise-bezier", [start, end], name))
         return derived(line, PiecewiseBezier, evenly(num_segments * degree + 1), name=line.name, degree=degree)
 
 

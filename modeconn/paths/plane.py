@@ -165,16 +165,7 @@ class Plane:
         Raises:
             PathError: If the number is below 2, or the margin negative or NaN.
         """
-        check_count(
-            "lines", num_points, owner="a grid", least=2, remedy="give num_points=21, or more for finer contours"
-        )
-        if not 0 <= margin < float("inf"):
-            raise PathError(
-                f"a grid cannot have a margin of {margin!r}",
-                expected="a share of the extent, 0 or more",
-                got=repr(margin),
-                remedy="give margin=0.2 for a fifth on each side",
-            )
+        check_grid(num_points, margin=margin)
         corners = self.locate(self.corners)
         lines = []
         for name in ("x", "y"):
@@ -214,3 +205,23 @@ class Plane:
         away, gram = rows - origin, centred(gram)
         position = away @ gram @ axes.T  # [N, 2]
         return Projection(position[:, 0], position[:, 1], norms(away - position @ axes, gram))
+
+
+def check_grid(num_points: int, *, margin: float) -> None:
+    """Raise unless a plane can be measured on such a grid.
+
+    Args:
+        num_points: Lines in each direction.
+        margin: What is added on each side, as a share of the extent.
+
+    Raises:
+        PathError: If the number is below 2, or the margin negative or not finite.
+    """
+    check_count("lines", num_points, owner="a grid", least=2, remedy="give num_points=21, or more for finer contours")
+    if not 0 <= margin < float("inf"):
+        raise PathError(
+            f"a grid cannot have a margin of {margin!r}",
+            expected="a share of the extent, 0 or more",
+            got=repr(margin),
+            remedy="give margin=0.2 for a fifth on each side",
+        )

@@ -31,14 +31,14 @@ class SlerpPath(Curve):
         start: The point at t = 0.
         end: The point at t = 1.
         space: The coordinates.
-        name: How tables call the path; "start -> end" by default.
+        name: How tables call the path; "slerp start -> end" by default.
 
     Raises:
         PathError: If the points cannot be combined in the space.
     """
 
     def __init__(self, start: Adapter, end: Adapter, *, space: Space = "weights", name: str | None = None) -> None:
-        super().__init__([start, end], space=space, name=name)
+        super().__init__([start, end], space=space, name=name or f"slerp {start.name} -> {end.name}")
 
     def with_points(self, points: Sequence[Adapter]) -> Self:
         """The arcs between two other points, in the path's coordinates."""

@@ -32,7 +32,8 @@ def plot_bands(
 ) -> Axes:
     """One line per task in its simultaneous band; above a baseline with the zero line and the barrier marked.
 
-    Where a band's lower edge rises above zero, the task has a barrier at the band's confidence.
+    Where a band's lower edge rises above zero, the task has a barrier at the band's confidence. The bands of many tasks
+    cover each other: name some of them, or draw them on several axes.
 
     Args:
         frame: Columns path, space, task, metric, above, t, value, low, high, as `Profile.bands()` gives them; for the

@@ -12,6 +12,7 @@ from .trade_off_panel import Panel
 from .trade_off_table import FIGURE, Tasks
 
 _BESIDE = 0.7  # inches of a figure's width that the labels of the vertical axis take
+_SIDE = 3.3  # inches of the square at most, however wide the figure
 
 
 def plot_trade_off(
@@ -55,8 +56,8 @@ def plot_trade_off(
     curves = trade_off_table.curves(rows, old_tasks, new_tasks, metric=metric)
     marked = trade_off_table.chosen_places(curves, chosen)
     labels = [trade_off_table.side_label(rows, side, metric=metric) for side in (old_tasks, new_tasks)]
-    side = width - _BESIDE
-    panel = Panel(curves, marked, metric, labels, side if ax is None else ax.bbox.height / ax.figure.dpi)
+    side = min(width - _BESIDE, _SIDE) if ax is None else ax.bbox.height / ax.figure.dpi
+    panel = Panel(curves, marked, metric, labels, room=0.9 * side)  # labels of two lines make the square smaller
     if ax is None:
         return single_panel.on_new_figure(panel.draw, width=width, height=side, finish=panel.write)
     with matplotlib.rc_context({"text.parse_math": False}):

@@ -46,7 +46,7 @@ def admit(folder: Path, wanted: RunRecord, *, overwrite: bool, locked: bool = Fa
     if former is None:
         _refuse_foreign(folder)
         return None
-    if _left_nothing(folder, former):
+    if left_nothing(folder, former):
         return None
     _refuse_command(folder, former, wanted)
     if overwrite or former.status == "discarded":
@@ -137,7 +137,7 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def _left_nothing(folder: Path, former: RunRecord) -> bool:
+def left_nothing(folder: Path, former: RunRecord) -> bool:
     """Whether a run ended early without a file or a part: its folder is as good as empty."""
     if former.status not in ("failed", "interrupted"):
         return False

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, Self
 from modeconn import atomic
 from modeconn.errors import ModeconnError, RunError
 from modeconn.runs import tables
-from modeconn.runs.admission import INNER, admit, discard_files, refusal, refuse_changed, sweep, unwritable
+from modeconn.runs.admission import (
+    INNER,
+    admit,
+    discard_files,
+    left_nothing,
+    refusal,
+    refuse_changed,
+    sweep,
+    unwritable,
+)
 from modeconn.runs.lock import FolderLock
 from modeconn.runs.record import RECORD_NAME, RunRecord
 from modeconn.runs.strict_json import plain
@@ -24,7 +33,8 @@ class RunFolder:
     """What one run leaves on disk; `RunFolder.open` makes it, a `with` block is the run.
 
     The block writes `run.json` when it starts and when it ends: `finished`, `failed`, or `interrupted`
-    with all finished parts kept. Every file takes its name by a rename once it is whole.
+    with all finished parts kept. Every file takes its name by a rename once it is whole. A run that failed before
+    its first part was finished leaves nothing, not even a folder that it made.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -46,6 +56,7 @@ class RunFolder:
         self._scratch = folder / INNER / "writing"
         self._open = False
         self._began = 0.0
+        self._made: tuple[Path, ...] = ()  # folders that were not there before, the innermost first
 
     @classmethod
     def open(
@@ -82,6 +93,7 @@ class RunFolder:
         return cls(path, wanted, admit(path, wanted, overwrite=overwrite), overwrite=overwrite)
 
     def __enter__(self) -> Self:
+        self._made = tuple(folder for folder in (self.folder, *self.folder.parents) if not folder.exists())
         try:
             self._lock.acquire()
         except OSError as error:
@@ -197,11 +209,21 @@ class RunFolder:
         self._open, self._began = True, time.perf_counter()
 
     def _end(self, error: BaseException | None) -> None:
-        """Writes how the run ended; a run that ended well leaves no parts behind."""
+        """Writes how the run ended; a run that ended well leaves no parts behind, one that failed at once nothing."""
         self._save(self._record.ended(error, seconds=time.perf_counter() - self._began))
         self.finished = error is None
         if self.finished:
             sweep(self.folder / INNER)
+        elif self._record.status == "failed" and left_nothing(self.folder, self._record):
+            self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        """Takes the record and the folders away that the run has made."""
+        (self.folder / RECORD_NAME).unlink(missing_ok=True)
+        sweep(self.folder / INNER)
+        with suppress(OSError):  # others may have put something there
+            for folder in self._made:
+                folder.rmdir()
 
     def _save(self, record: RunRecord) -> None:
         """Writes the record by rename, then holds it: memory and disk never disagree for long."""

@@ -38,6 +38,7 @@ class Task:
             outside the label set (see `unlisted` of `load`); without the splits that are whole. Everywhere else,
             as in the column `example` of per-example records, an example's number is its place among those taken.
         max_new_tokens: How long a written answer may become; None takes 256, or half of what the model holds.
+        labels_collected: Whether nobody declared the labels: those of the data, in alphabetical order.
 
     Raises:
         TaskError: If a split is unknown or empty, an example incomplete or outside the labels, the label
@@ -55,6 +56,7 @@ class Task:
     source: str = field(default="", compare=False)
     left_out: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     max_new_tokens: int | None = None
+    labels_collected: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -131,7 +133,7 @@ class Task:
         """Tasks go to other processes; the read-only mappings alone cannot be pickled."""
         return type(self), (
             self.name, dict(self.splits), self.labels, self.metric, self.source, dict(self.left_out),
-            self.max_new_tokens,
+            self.max_new_tokens, self.labels_collected,
         )  # fmt: skip
 
     @classmethod
@@ -291,4 +293,5 @@ class Task:
             raw.source,
             {split: part.left_out for split, part in read.items()},
             raw.max_new_tokens,
+            not declared and chosen is not None,
         )

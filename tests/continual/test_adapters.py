@@ -142,4 +142,4 @@ def test_adapter_options_reach_peft(bases: Callable[[str], Path], tmp_path: Path
     point = mc.Adapter.from_pretrained(run.checkpoints[0])
     assert point.config.raw["use_rslora"] is True
     assert {name.split(".")[2] for name in point.updates} == {"0"}
-    assert TARGETED >= set(TARGETS["llama"]) or TARGETS["llama"]
+    assert set(TARGETS["llama"]) <= TARGETED or TARGETS["llama"]

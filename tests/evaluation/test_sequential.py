@@ -151,6 +151,29 @@ def test_a_barrier_that_few_examples_carry_is_not_believed() -> None:
     assert (found.looks["half_width"] < 0.5).all()
 
 
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("number", [3, 77])
+def test_an_example_without_a_loss_is_named_by_its_number_in_the_split(number: int, check: bool) -> None:
+    path, model, task = toy(100, spread=0.1)
+    fine = mc.TensorTask("fine", {"test": tuple(rows.clone() for rows in task.splits["test"])})
+    task.splits["test"][0][number] = float("nan")
+    with pytest.raises(
+        mc.EvaluationError, match=rf"(?s)heights/test at .* not finite.*1 NaN or infinite, at examples {number}\n"
+    ):
+        evaluate_to_precision(path, model, [fine, task], precision=1e-9, num_first=8, num_points=3, check=check)
+
+
+def test_it_stops_for_any_definition() -> None:
+    path, model, task = toy(400, spread=0.3)
+    found = evaluate_to_precision(
+        path, model, [task], precision=0.05, baseline="average", num_first=50, num_points=5, num_resamples=200
+    )
+    assert found.looks["num_examples"].iloc[-1] < 400
+    row = found.barriers(baselines=["average", "convexity"]).set_index("baseline").loc["average"]
+    assert row["low"] < 0.625 < row["high"]  # the trapezoid rule of 1 - w^2 at five positions
+    assert found.looks["half_width"].iloc[-1] == pytest.approx((row["high"] - row["low"]) / 2)
+
+
 def test_some_examples_of_a_task() -> None:
     task = make_task("tone", 0)
     part = with_examples(task, "test", np.array([3, 1]))

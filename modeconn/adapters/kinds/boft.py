@@ -7,9 +7,9 @@ import torch
 
 from modeconn.adapters.kinds.cayley import by_blocks, cayley_less_one
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfBase
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
 from modeconn.adapters.kinds.values import is_bias
-from modeconn.adapters.part import Part
 from modeconn.adapters.update import needs_base
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Butterfly(Part):
+class Butterfly(OfBase):
     """A rotation of the inputs as a product of sparse ones, and scaled outputs.
 
     BOFT (Liu 2023, arXiv 2311.06243): `dW = diag(s) W (R_N ... R_1)^T - W`, each R a rotation of blocks between two
@@ -35,11 +35,6 @@ class Butterfly(Part):
     def shape(self) -> tuple[int, ...]:
         """`[out, in]`."""
         return len(self.scales), self.blocks.shape[1] * self.blocks.shape[2]
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
     @property
     def is_zero(self) -> bool:

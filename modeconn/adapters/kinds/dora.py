@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from modeconn.adapters.kinds.of_base import OfBase
 from modeconn.adapters.part import BaseWeights, Part
 from modeconn.adapters.update import needs_base
 
 
 @dataclass(frozen=True, eq=False)
-class Dora(Part):
+class Dora(OfBase):
     """A weight whose direction has a low-rank update and whose lengths are trained.
 
     DoRA (Liu 2024, arXiv 2402.09353): `dW = m V / |V| - W` with `V = W + s B A`. The lengths are those of the rows of
@@ -34,11 +35,6 @@ class Dora(Part):
     def stored(self) -> bool:
         """As the direction."""
         return self.direction.stored
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
     @property
     def is_zero(self) -> bool:

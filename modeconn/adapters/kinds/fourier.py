@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfSize
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
 from modeconn.adapters.kinds.values import is_bias, is_number, is_pattern, is_rank
-from modeconn.adapters.part import ANY, Part
 from modeconn.adapters.update import needs_base
 from modeconn.errors import AdapterError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Spectrum(Part):
+class Spectrum(OfSize):
     """An update whose two-dimensional spectrum is zero but for a few entries at random places.
 
     FourierFT (Gao 2024, arXiv 2405.03003): `dW = s Re(ifft2(F))`. The places depend on the seed and on the number of
@@ -33,16 +33,6 @@ class Spectrum(Part):
     values: torch.Tensor
     seed: int
     scaling: float
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`[out, in]`, which only the base knows."""
-        return ANY, ANY
-
-    @property
-    def needs_base(self) -> bool:
-        """True, for its shape."""
-        return True
 
     @property
     def is_zero(self) -> bool:

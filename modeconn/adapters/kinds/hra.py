@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfBase
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
 from modeconn.adapters.kinds.values import is_bias, is_flag, is_rank
-from modeconn.adapters.part import ANY, LowRank, Part
+from modeconn.adapters.part import ANY, LowRank
 from modeconn.adapters.update import needs_base
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Reflections(Part):
+class Reflections(OfBase):
     """A product of reflections of the inputs.
 
     HRA (Yuan 2024, arXiv 2405.17484): `dW = W (H_1 ... H_r - I)` with `H_i = I - 2 u_i u_i^T`, of rank r at most.
@@ -34,11 +35,6 @@ class Reflections(Part):
     def shape(self) -> tuple[int, ...]:
         """`[out, in]`, the first of which only the base knows."""
         return ANY, len(self.vectors)
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
     @property
     def is_zero(self) -> bool:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfBase, OfBias
 from modeconn.adapters.kinds.per_module import finished, misfit
 from modeconn.adapters.kinds.values import is_names
-from modeconn.adapters.part import ANY, Part
+from modeconn.adapters.part import ANY
 from modeconn.adapters.update import Update, needs_base
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Scales(Part):
+class Scales(OfBase):
     """Numbers that a parameter is multiplied by, row by row or column by column.
 
     Attributes:
@@ -25,11 +26,6 @@ class Scales(Part):
     """
 
     scales: torch.Tensor
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
     @property
     def is_zero(self) -> bool:
@@ -65,7 +61,7 @@ class Scaled(Scales):
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledBias(Scales):
+class ScaledBias(OfBias, Scales):
     """The bias of a module whose outputs are scaled, where it has one: `db = (l - 1) * b`.
 
     Attributes:
@@ -76,16 +72,6 @@ class ScaledBias(Scales):
     def shape(self) -> tuple[int, ...]:
         """`[out]`."""
         return tuple(self.scales.shape)
-
-    @property
-    def stored(self) -> bool:
-        """True: a vector has one orientation."""
-        return True
-
-    @property
-    def optional(self) -> bool:
-        """True: the file does not say whether the module has a bias."""
-        return True
 
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
         """`(l - 1) * b`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from modeconn.adapters.kinds.of_base import OfBase
 from modeconn.adapters.part import BaseWeights, LowRank, Part
 from modeconn.adapters.update import needs_base
 from modeconn.errors import AdapterError, listed
@@ -63,7 +64,7 @@ def check_start(config: "AdapterConfig") -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class SinceStart(Part):
+class SinceStart(OfBase):
     """A low-rank update of what was left of the base: `dW = s (B A - B_0 A_0)`, with B_0 A_0 computed from the base.
 
     Attributes:
@@ -79,11 +80,6 @@ class SinceStart(Part):
     def shape(self) -> tuple[int, ...]:
         """`[out, in]`."""
         return self.factors.shape
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
     def within(self, base: BaseWeights, parameter: str) -> Part:
         """The change as one pair of factors of rank 2 r: the decomposition is made once, not at every use."""

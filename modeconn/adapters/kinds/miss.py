@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfBase
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
 from modeconn.adapters.kinds.values import is_bias, is_flag, is_rank
 from modeconn.adapters.part import ANY, BaseWeights, LowRank, Part, linear_shape
@@ -20,7 +21,7 @@ _OLD, _NEW = ".bone_block", ".miss_block"
 
 
 @dataclass(frozen=True, eq=False)
-class Tiles(Part):
+class Tiles(OfBase):
     """One matrix that is repeated along the inputs; the last copy is cut off where they end.
 
     MiSS (Kang 2024, arXiv 2409.15371): `dW = D^T [I I ... I]`, of rank r.
@@ -37,11 +38,6 @@ class Tiles(Part):
     def shape(self) -> tuple[int, ...]:
         """`[out, in]`, of which only the base knows `in`."""
         return (self.block.shape[1] if self.spans else ANY), ANY
-
-    @property
-    def needs_base(self) -> bool:
-        """True, for its shape."""
-        return True
 
     @property
     def is_zero(self) -> bool:
@@ -68,7 +64,7 @@ class Tiles(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class BlockAffine(Part):
+class BlockAffine(OfBase):
     """A change of square blocks of the weight that follows the weight itself.
 
     Bone (Kang 2024, arXiv 2409.15371), `init_weights="bat"`: `dW_oi = W_oi D_o + D_o` for the block in row o and
@@ -84,11 +80,6 @@ class BlockAffine(Part):
     def shape(self) -> tuple[int, ...]:
         """`[out, in]`, the second of which only the base knows."""
         return self.blocks.shape[0] * self.blocks.shape[1], ANY
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
     @property
     def is_zero(self) -> bool:

@@ -9,9 +9,10 @@ import torch
 
 from modeconn.adapters.kinds.cayley import by_blocks, cayley_less_one
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfBase
 from modeconn.adapters.kinds.per_module import finished, misfit
 from modeconn.adapters.kinds.values import is_bias, is_flag, is_number
-from modeconn.adapters.part import ANY, Part
+from modeconn.adapters.part import ANY
 from modeconn.adapters.update import Update, needs_base
 from modeconn.errors import AdapterError, listed
 
@@ -23,7 +24,7 @@ _CHANGED_IN = (0, 18)  # PEFT's version since which the Neumann series is summed
 
 
 @dataclass(frozen=True, eq=False)
-class Rotation(Part):
+class Rotation(OfBase):
     """A rotation of the inputs, block by block.
 
     OFT (Qiu 2023, arXiv 2306.07280; Qiu 2025, arXiv 2506.19847): `W (R x)` with `R = (I - Q)(I + Q)^-1` and Q
@@ -58,11 +59,6 @@ class Rotation(Part):
     def stored(self) -> bool:
         """True for tables."""
         return self.table
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
     @property
     def is_zero(self) -> bool:

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from modeconn.adapters.kinds.kind import PREFIX, Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfSize
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
+from modeconn.adapters.kinds.shared import Pair, Recipe, take_shared
 from modeconn.adapters.kinds.values import is_bias, is_flag, is_number, is_rank
-from modeconn.adapters.part import ANY, BaseWeights, Part, linear_shape
+from modeconn.adapters.part import BaseWeights, Part
 from modeconn.adapters.update import needs_base
 from modeconn.errors import AdapterError
 
@@ -18,34 +20,22 @@ if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
 
 _LAMBDA, _GAMMA = ".randlora_lambda", ".randlora_gamma"
-Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How the two shared matrices are drawn anew where the file does not hold them.
+class Drawing(Recipe):
+    """How RandLoRA's matrices are drawn.
 
     Attributes:
-        seed: `projection_prng_key`.
-        rank: r.
         sparsity: "", "sparse" or "very_sparse".
-        modules: All modules of the adapter: the largest decides the sizes, and with them every number that is drawn.
     """
 
-    seed: int
-    rank: int
-    sparsity: str
-    modules: tuple[str, ...]
-    _drawn: dict[tuple[int, int], Pair] = field(default_factory=dict, repr=False, compare=False)
+    sparsity: str = ""
 
-    def within(self, base: BaseWeights) -> Pair:
-        """A and B for a base, drawn once for each pair of sizes."""
-        shapes = [linear_shape(base, f"{module}.weight") for module in self.modules]
-        sizes = sorted(max(one) for one in zip(*shapes, strict=True))  # the largest output and the largest input
-        short, long = sizes
-        if (short, long) not in self._drawn:
-            self._drawn[short, long] = drawn(self.seed, self.rank, short, long, sparsity=self.sparsity)
-        return self._drawn[short, long]
+    def draw(self, rows: int, columns: int) -> Pair:
+        """A `[r, 1, min]` and B `[max, min / r, r]` of the two sizes, float32."""
+        short, long = sorted((rows, columns))
+        return drawn(self.seed, self.rank, short, long, sparsity=self.sparsity)
 
 
 def drawn(seed: int, rank: int, short: int, long: int, *, sparsity: str = "") -> Pair:
@@ -82,7 +72,7 @@ def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled(Part):
+class Scaled(OfSize):
     """A sum of products of random matrices, each scaled.
 
     RandLoRA (Albert 2025, arXiv 2502.00987): `dW = s sum_n B_n diag(l_n) A diag(g_n)`, turned where the module has more
@@ -101,16 +91,6 @@ class Scaled(Part):
     scaling: float
     shared: Pair = ()  # type: ignore[assignment]  # none where there is a recipe
     recipe: Recipe | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`[out, in]`, which only the base knows."""
-        return ANY, ANY
-
-    @property
-    def needs_base(self) -> bool:
-        """True, for its shape."""
-        return True
 
     @property
     def is_zero(self) -> bool:
@@ -160,7 +140,8 @@ def read_randlora(tensors: Tensors, config: "AdapterConfig") -> Parts:
         shared = _take_shared(unread, "A", rank), _take_shared(unread, "B", rank)
     else:
         sparsity = next((name for name in ("very_sparse", "sparse") if raw.get(name)), "")
-        recipe = Recipe(raw.get("projection_prng_key", 0), rank, sparsity, tuple(unread.modules(_LAMBDA)))
+        modules = tuple(unread.modules(_LAMBDA))
+        recipe = Drawing(raw.get("projection_prng_key", 0), rank, modules, sparsity=sparsity)
 
     def part(unread: Unread, module: str) -> Scaled:
         found = {name[1:]: unread.take(module, name) for name in (_LAMBDA, _GAMMA)}
@@ -176,21 +157,11 @@ def read_randlora(tensors: Tensors, config: "AdapterConfig") -> Parts:
 
 
 def _take_shared(unread: Unread, letter: str, rank: int) -> torch.Tensor:
-    """One of the shared matrices, which lie beside the model and not in it."""
-    name = f"base_model.randlora_{letter}"
-    matrix = unread.rest.pop(name, None)
-    for module in unread.modules(
-        f".randlora_{letter}"
-    ):  # PEFT writes a copy beside each; one that differs is left over
-        if matrix is not None and torch.equal(unread.rest[f"{PREFIX}{module}.randlora_{letter}"], matrix):
+    """One of the shared matrices, of which PEFT writes a copy beside each module; one that differs is left over."""
+    matrix = take_shared(unread, f"randlora_{letter}", rank, ndim=3, axis=0 if letter == "A" else 2)
+    for module in unread.modules(f".randlora_{letter}"):
+        if torch.equal(unread.rest[f"{PREFIX}{module}.randlora_{letter}"], matrix):
             unread.take(module, f".randlora_{letter}")
-    if matrix is None or matrix.ndim != 3 or matrix.shape[0 if letter == "A" else 2] != rank:
-        raise AdapterError(
-            f"{unread.config.origin} lacks the random matrix that its modules share",
-            expected=f"{name} of rank {rank}, as save_projection is true",
-            got="no such tensor" if matrix is None else f"one of shape {list(matrix.shape)}",
-            remedy="use the adapter_config.json that was saved with these weights",
-        )
     return matrix
 
 

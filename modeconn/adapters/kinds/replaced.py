@@ -4,23 +4,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from modeconn.adapters.kinds.of_base import OfParameter
 from modeconn.adapters.part import ANY, BaseWeights, Part
 from modeconn.adapters.update import needs_base
-
-
-@dataclass(frozen=True, eq=False)
-class OfParameter(Part):
-    """A change that is a function of the base's parameter and lies as the model stores it."""
-
-    @property
-    def stored(self) -> bool:
-        """True: a vector has one orientation, and PEFT keeps a table, or a copy of a module, as it is."""
-        return True
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfBase, OfBias
 from modeconn.adapters.kinds.per_module import finished, misfit
 from modeconn.adapters.kinds.values import is_rank
-from modeconn.adapters.part import ANY, Part
+from modeconn.adapters.part import ANY
 from modeconn.adapters.update import Update, needs_base
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _PER_OUTPUT = {"road_1": 0.5, "road_2": 1, "road_4": 2}  # how many angles
 
 
 @dataclass(frozen=True, eq=False)
-class Turned(Part):
+class Turned(OfBase):
     """Outputs that are rotated in pairs and scaled.
 
     RoAd (Liao 2024, arXiv 2409.00119): `R (W x + b)`, hence `dW = (R - I) W`. Within each group of outputs the i-th of
@@ -42,11 +43,6 @@ class Turned(Part):
         return len(self.cosines), ANY
 
     @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def is_zero(self) -> bool:
         """Whether nothing is rotated or scaled."""
         return bool((self.cosines == 1).all()) and not self.sines.any()
@@ -63,23 +59,13 @@ class Turned(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class TurnedBias(Turned):
+class TurnedBias(OfBias, Turned):
     """The bias of a module whose outputs are rotated, where it has one: `db = (R - I) b`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """`[out]`."""
         return tuple(self.cosines.shape)
-
-    @property
-    def stored(self) -> bool:
-        """True: a vector has one orientation."""
-        return True
-
-    @property
-    def optional(self) -> bool:
-        """True: the file does not say whether the module has a bias."""
-        return True
 
 
 def read_road(tensors: Tensors, config: "AdapterConfig") -> Parts:

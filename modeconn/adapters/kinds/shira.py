@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfSize
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
 from modeconn.adapters.kinds.values import is_rank
-from modeconn.adapters.part import ANY, Part
 from modeconn.adapters.update import needs_base
 from modeconn.errors import AdapterError
 
@@ -19,7 +19,7 @@ _VALUES, _PLACES = ".shira_weight", ".shira_indices"
 
 
 @dataclass(frozen=True, eq=False)
-class Sparse(Part):
+class Sparse(OfSize):
     """An update that is zero but for a few entries.
 
     SHiRA (Bhardwaj 2024, arXiv 2406.13175).
@@ -31,16 +31,6 @@ class Sparse(Part):
 
     values: torch.Tensor
     places: torch.Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`[out, in]`, which only the base knows."""
-        return ANY, ANY
-
-    @property
-    def needs_base(self) -> bool:
-        """True, for its shape."""
-        return True
 
     @property
     def is_zero(self) -> bool:

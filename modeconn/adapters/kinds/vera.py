@@ -2,48 +2,33 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from modeconn.adapters.kinds.diagonal import Diagonal
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfBase
 from modeconn.adapters.kinds.per_module import misfit, read_per_module
+from modeconn.adapters.kinds.shared import Pair, Recipe, take_shared
 from modeconn.adapters.kinds.values import is_bias, is_rank
 from modeconn.adapters.part import ANY, BaseWeights, Part, linear_shape
 from modeconn.adapters.update import needs_base
-from modeconn.errors import AdapterError
 
 if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
 
 _ROWS = ".vera_lambda_b"
-Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How the two shared matrices are drawn anew where the file does not hold them.
+class Drawing(Recipe):
+    """How VeRA's matrices are drawn."""
 
-    Attributes:
-        seed: `projection_prng_key`.
-        rank: r.
-        modules: All modules of the adapter: the largest decides the sizes, and with them every number that is drawn.
-    """
-
-    seed: int
-    rank: int
-    modules: tuple[str, ...]
-    _drawn: dict[tuple[int, int], Pair] = field(default_factory=dict, repr=False, compare=False)
-
-    def within(self, base: BaseWeights) -> Pair:
-        """A and B for a base, drawn once for each pair of sizes."""
-        shapes = [linear_shape(base, f"{module}.weight") for module in self.modules]
-        rows, columns = (max(sizes) for sizes in zip(*shapes, strict=True))
-        if (rows, columns) not in self._drawn:
-            self._drawn[rows, columns] = drawn(self.seed, self.rank, rows, columns)
-        return self._drawn[rows, columns]
+    def draw(self, rows: int, columns: int) -> Pair:
+        """A `[r, columns]` and B `[rows, r]`, float32."""
+        return drawn(self.seed, self.rank, rows, columns)
 
 
 def drawn(seed: int, rank: int, rows: int, columns: int) -> Pair:
@@ -70,7 +55,7 @@ def drawn(seed: int, rank: int, rows: int, columns: int) -> Pair:
 
 
 @dataclass(frozen=True, eq=False)
-class Vera(Part):
+class Vera(OfBase):
     """A corner of two shared matrices, scaled.
 
     VeRA (Kopiczko 2023, arXiv 2310.11454): `dW = diag(b) B diag(d) A`. The file does not say how many inputs the
@@ -93,11 +78,6 @@ class Vera(Part):
     def shape(self) -> tuple[int, ...]:
         """`[out, in]`, of which only the base knows `in`."""
         return len(self.rows), ANY
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
     @property
     def is_zero(self) -> bool:
@@ -132,10 +112,11 @@ def read_vera(tensors: Tensors, config: "AdapterConfig") -> Parts:
     unread = Unread(tensors, config)
     rank = int(config.raw.get("r", 256))
     if config.raw.get("save_projection", True):
-        down, up, recipe = _take_shared(unread, "A", rank, 0), _take_shared(unread, "B", rank, 1), None
+        down = take_shared(unread, "vera_A", rank, ndim=2, axis=0)
+        up, recipe = take_shared(unread, "vera_B", rank, ndim=2, axis=1), None
     else:
         down = up = None
-        recipe = Recipe(config.raw.get("projection_prng_key", 0), rank, tuple(unread.modules(_ROWS)))
+        recipe = Drawing(config.raw.get("projection_prng_key", 0), rank, tuple(unread.modules(_ROWS)))
 
     def part(unread: Unread, module: str) -> Vera:
         found = {name: unread.take(module, f".{name}") for name in ("vera_lambda_b", "vera_lambda_d")}
@@ -147,20 +128,6 @@ def read_vera(tensors: Tensors, config: "AdapterConfig") -> Parts:
         return Vera(rows, middle, down, up, recipe)
 
     return read_per_module(unread, (_ROWS,), part, "vera_lambda_b and vera_lambda_d of each module, vera_A and vera_B")
-
-
-def _take_shared(unread: Unread, letter: str, rank: int, axis: int) -> torch.Tensor:
-    """One of the shared matrices, which lie beside the model and not in it."""
-    name = f"base_model.vera_{letter}"
-    matrix = unread.rest.pop(name, None)
-    if matrix is None or matrix.ndim != 2 or matrix.shape[axis] != rank:
-        raise AdapterError(
-            f"{unread.config.origin} lacks the random matrix that its modules share",
-            expected=f"{name} of rank {rank}, as save_projection is true",
-            got="no such tensor" if matrix is None else f"one of shape {list(matrix.shape)}",
-            remedy="use the adapter_config.json that was saved with these weights",
-        )
-    return matrix
 
 
 def _scalings(config: "AdapterConfig", modules: Sequence[str]) -> Mapping[str, object]:  # noqa: ARG001

@@ -8,6 +8,7 @@ import torch
 
 from modeconn.adapters import methods
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
+from modeconn.adapters.kinds.of_base import OfBase
 from modeconn.adapters.kinds.per_module import finished, misfit
 from modeconn.adapters.kinds.values import is_flag, is_number, is_rank
 from modeconn.adapters.methods.updates import ALPHA, PHI, PSI, RANK, wegeft_pair
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Generated(Part):
+class Generated(OfBase):
     """An update that is low-rank once the base's weight is known.
 
     WeGeFT (Savadikar 2023, arXiv 2312.00700): `dW = s (W phi^T) psi` in input form, `s phi (psi W)` in output form.
@@ -42,11 +43,6 @@ class Generated(Part):
         """`[out, in]`, one of which only the base knows."""
         width = self.psi.shape[1]
         return (ANY, width) if self.form == "input" else (width, ANY)
-
-    @property
-    def needs_base(self) -> bool:
-        """True."""
-        return True
 
     @property
     def is_zero(self) -> bool:

@@ -1,7 +1,7 @@
 """I-LoRA: a fast learner that is trained, and a slow one that is its moving average."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, get_args
 
 import torch
@@ -9,9 +9,11 @@ import torch
 from modeconn.continual.hidden import HiddenStates
 from modeconn.continual.methods.method import State
 from modeconn.continual.methods.replay import Replay
+from modeconn.continual.share import text_positions
 
 if TYPE_CHECKING:
     from modeconn.continual.run import Run
+    from modeconn.continual.share import Share
     from modeconn.models.encoded import Batch
 
 Layers = Literal["last", "all"]
@@ -31,12 +33,12 @@ class ILoRA(Replay):
 
     Attributes:
         decay: Weight that stays on the slow learner, in [0, 1].
-        decay_warmup: Whether the decay of step k is at most `(1 + k) / (10 + k)`, so that the slow learner does not
-            keep the start for long.
+        decay_warmup: Whether the decay of step k, counted from 0, is at most `1 - 1 / (k + 1)`: as long as that is
+            lower, the slow learner is the plain mean of the fast ones so far, and the start does not count.
         consistency_weight: Weight of the hidden states' distance; 0 leaves the slow learner a mere average.
         layers: Which layers' outputs are compared: "last", "all", or their numbers from 0.
         one_sided: Whether only values count that are lower in the fast learner than in the slow one.
-        result: Which learner the checkpoint holds; the trainer goes on with the fast one.
+        result_learner: Which learner the checkpoint holds; the trainer goes on with the fast one.
     """
 
     decay: float = 0.99
@@ -47,6 +49,9 @@ class ILoRA(Replay):
     result_learner: Result = "slow"
 
     name: ClassVar[str] = "ilora"
+    _slow: dict[str, torch.Tensor] = field(init=False, repr=False, compare=False)
+    _steps: int = field(init=False, repr=False, compare=False)
+    _hidden: HiddenStates = field(init=False, repr=False, compare=False)
 
     def start(self, run: "Run") -> Self:
         """With a slow learner that equals the fast one."""
@@ -59,7 +64,7 @@ class ILoRA(Replay):
         mine._hidden = HiddenStates(run.learner.module, mine.layers)
         return mine
 
-    def batch_penalty(self, batch: "Batch", *, replayed: bool, share: float) -> torch.Tensor | None:
+    def batch_penalty(self, batch: "Batch", *, replayed: bool, share: "Share") -> torch.Tensor | None:
         """The distance of both learners' hidden states on replayed rows."""
         fast = self._hidden.taken()
         if not (replayed and self.consistency_weight):
@@ -67,14 +72,15 @@ class ILoRA(Replay):
         with torch.no_grad(), self.run.at(self._slow):
             self.run.losses(batch)
         slow = self._hidden.taken()
-        distance = consistency(fast, slow, self._hidden.masks(batch, fast), one_sided=self.one_sided)
-        return self.consistency_weight * share * distance
+        masks = [text_positions(batch)] * len(fast)
+        distance = consistency(fast, slow, masks, one_sided=self.one_sided)
+        return self.consistency_weight * share.positions * distance
 
     @torch.no_grad()
     def after_step(self) -> None:
         """The slow learner follows, all tensors in one fused operation."""
-        decay = min(self.decay, (1 + self._steps) / (10 + self._steps)) if self.decay_warmup else self.decay
-        torch._foreach_lerp_(list(self._slow.values()), list(self.run.learner.weights.values()), 1 - decay)
+        decay = min(self.decay, 1 - 1 / (self._steps + 1)) if self.decay_warmup else self.decay
+        torch._foreach_lerp_(list(self._slow.values()), list(self.run.learner.weights.values()), 1 - decay)  # type: ignore[reportPrivateImportUsage]
         self._steps += 1
 
     def result(self) -> Mapping[str, torch.Tensor] | None:
@@ -85,6 +91,10 @@ class ILoRA(Replay):
         """The learner that `result` is not."""
         fast = {name: weight.detach() for name, weight in self.run.learner.weights.items()}
         return {"fast": fast} if self.result_learner == "slow" else {"slow": self._slow}
+
+    def other_results(self) -> tuple[str, ...]:
+        """The learner that `result` is not."""
+        return ("fast" if self.result_learner == "slow" else "slow",)
 
     def state(self) -> State:
         """Buffer, slow learner and number of steps."""
@@ -99,7 +109,11 @@ class ILoRA(Replay):
 
 
 def consistency(
-    fast: Sequence[torch.Tensor], slow: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], *, one_sided: bool = False
+    fast: Sequence[torch.Tensor],
+    slow: Sequence[torch.Tensor],
+    masks: Sequence[torch.Tensor],
+    *,
+    one_sided: bool = False,
 ) -> torch.Tensor:
     """The mean over layers of the mean squared distance of hidden states at positions with text, `[]`.
 

@@ -1,7 +1,7 @@
 """The hooks that a continual-learning method may fill; plain sequential training fills none."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -10,6 +10,7 @@ from modeconn.errors import RunError
 
 if TYPE_CHECKING:
     from modeconn.continual.run import Run
+    from modeconn.continual.share import Share
     from modeconn.models.encoded import Batch, EncodedTask
 
 State = dict[str, Any]  # tensors, numbers, texts, lists and dicts of them
@@ -39,7 +40,7 @@ class Sequential:
     @classmethod
     def setting_names(cls) -> list[str]:
         """The names of the settings."""
-        return [name for name, one in cls.__dataclass_fields__.items() if one.init]
+        return [one.name for one in fields(cls) if one.init]
 
     def start(self, run: "Run") -> Self:
         """The method at the start of a run, with a state of its own."""
@@ -54,13 +55,20 @@ class Sequential:
         """Rows of earlier tasks that join the next step, each a split and a row's number."""
         return ()
 
-    def batch_penalty(self, batch: "Batch", *, replayed: bool, share: float) -> torch.Tensor | None:
+    def batch_penalty(
+        self,
+        batch: "Batch",  # noqa: ARG002
+        *,
+        replayed: bool,  # noqa: ARG002
+        share: "Share",  # noqa: ARG002
+    ) -> torch.Tensor | None:
         """What is added to the loss of a batch, right after the learner's forward pass on it.
 
         Args:
             batch: The batch.
             replayed: Whether its rows are replayed ones.
-            share: Its part of the step's rows of that sort: with it the penalty counts once a step.
+            share: Its parts of the step's rows of that sort: a mean over the batch, times the share of what it is a
+                mean over, counts once a step, however many batches the step has.
         """
         return None
 
@@ -80,6 +88,14 @@ class Sequential:
     def result(self) -> Mapping[str, torch.Tensor] | None:
         """The weights that the checkpoint holds; None for the learner's own."""
         return None
+
+    def others(self) -> "Mapping[str, Mapping[str, torch.Tensor]]":
+        """Further weights that are saved after a task, under the names of `other_results`."""
+        return {}
+
+    def other_results(self) -> tuple[str, ...]:
+        """The names of what `others` gives; known before the run starts."""
+        return ()
 
     def state(self) -> State:
         """All that the method remembers."""
@@ -101,5 +117,3 @@ class Sequential:
                 got=repr(getattr(self, name)),
                 remedy=f"give another {name} in method_options (--method-options)",
             )
-
-

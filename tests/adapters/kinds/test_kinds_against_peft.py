@@ -1,9 +1,7 @@
 """Every kind of adapter is, at both ends and between, what PEFT makes of it."""
 
-from typing import NamedTuple
-
-import peft
 import pytest
+from kind_cases import CASES, ONE_OF_EACH
 from kind_oracle import (
     assert_average_of_factors,
     assert_gate,
@@ -14,97 +12,31 @@ from kind_oracle import (
 )
 
 import modeconn as mc
-from modeconn.adapters.methods import LorettaRepConfig, WeGeFTConfig
 from modeconn.errors import AdapterError
 
-LLAMA = ["q_proj", "v_proj", "down_proj"]
-GPT2 = ["c_attn", "c_proj"]
-BERT = ["query", "intermediate.dense"]
-ADALORA = {"init_r": 4, "lora_alpha": 5, "total_step": 10}
-
-
-class Case(NamedTuple):
-    """An adapter of a kind."""
-
-    family: str
-    config: type
-    settings: dict
-    std: float = 0.3
-
-
-CASES = {
-    "adalora": Case("llama", peft.AdaLoraConfig, {"target_modules": LLAMA, **ADALORA}, 0.6),
-    "adalora-gpt2": Case("gpt2", peft.AdaLoraConfig, {"target_modules": GPT2, **ADALORA}),
-    "adalora-biases": Case("gpt2", peft.AdaLoraConfig, {"target_modules": GPT2, "bias": "lora_only", **ADALORA}),
-    "boft": Case("llama", peft.BOFTConfig, {"target_modules": LLAMA}),
-    "boft-bert": Case("bert", peft.BOFTConfig, {"target_modules": BERT, "boft_block_size": 0, "boft_block_num": 2}),
-    "boft-biases": Case("bert", peft.BOFTConfig, {"target_modules": BERT, "bias": "all"}),
-    "fourier": Case(
-        "llama",
-        peft.FourierFTConfig,
-        {"target_modules": LLAMA, "n_frequency": 20, "n_frequency_pattern": {"v_proj": 7}},
-    ),
-    "fourier-gpt2": Case(
-        "gpt2", peft.FourierFTConfig, {"target_modules": GPT2, "n_frequency": 9, "random_loc_seed": 3, "scaling": 99.0}
-    ),
-    "fourier-biases": Case("gpt2", peft.FourierFTConfig, {"target_modules": GPT2, "n_frequency": 9, "bias": "all"}),
-    "ia3": Case("llama", peft.IA3Config, {"target_modules": LLAMA, "feedforward_modules": ["down_proj"]}),
-    "ia3-gpt2": Case("gpt2", peft.IA3Config, {"target_modules": GPT2, "feedforward_modules": r".*mlp\.c_proj"}),
-    "ia3-bert": Case("bert", peft.IA3Config, {"target_modules": BERT, "feedforward_modules": []}),
-    "ln": Case("llama", peft.LNTuningConfig, {"target_modules": ["input_layernorm", "norm"]}),
-    "ln-gpt2": Case("gpt2", peft.LNTuningConfig, {"target_modules": ["ln_1", "ln_f"]}),
-    "loha": Case(
-        "llama", peft.LoHaConfig, {"target_modules": LLAMA, "r": 3, "alpha": 7, "rank_pattern": {"v_proj": 2}}
-    ),
-    "loha-bert": Case("bert", peft.LoHaConfig, {"target_modules": BERT, "r": 2, "alpha_pattern": {"query": 3}}),
-    "lokr": Case("llama", peft.LoKrConfig, {"target_modules": LLAMA, "r": 3, "alpha": 7}),
-    "lokr-pairs": Case(
-        "llama",
-        peft.LoKrConfig,
-        {"target_modules": LLAMA, "r": 1, "alpha": 3, "decompose_both": True, "decompose_factor": 4},
-    ),
-    "loretta": Case("llama", LorettaRepConfig, {"target_modules": LLAMA, "r": 4, "alpha": 5, "tensor_rank": 3}, 0.5),
-    "loretta-gpt2": Case("gpt2", LorettaRepConfig, {"target_modules": GPT2, "r": 3, "alpha": 5, "start": "published"}),
-    "oft": Case("llama", peft.OFTConfig, {"target_modules": LLAMA, "oft_block_size": 4}),
-    "oft-exact": Case(
-        "bert", peft.OFTConfig, {"target_modules": BERT, "oft_block_size": 0, "r": 2, "use_cayley_neumann": False}
-    ),
-    "oft-shared": Case(
-        "llama",
-        peft.OFTConfig,
-        {"target_modules": LLAMA, "oft_block_size": 4, "block_share": True, "num_cayley_neumann_terms": 3},
-    ),
-    "oft-biases": Case("llama", peft.OFTConfig, {"target_modules": LLAMA, "oft_block_size": 4, "bias": "oft_only"}),
-    "oft-bounded": Case(
-        "llama", peft.OFTConfig, {"target_modules": LLAMA, "oft_block_size": 4, "coft": True, "eps": 0.7}
-    ),
-    "oft-table": Case("llama", peft.OFTConfig, {"target_modules": ["embed_tokens", "q_proj"], "oft_block_size": 4}),
-    "vera": Case("llama", peft.VeraConfig, {"target_modules": LLAMA, "r": 4}),
-    "vera-biases": Case("gpt2", peft.VeraConfig, {"target_modules": GPT2, "r": 4, "bias": "vera_only"}),
-    "vera-gpt2": Case("gpt2", peft.VeraConfig, {"target_modules": GPT2, "r": 4}),
-    "vera-drawn": Case(
-        "llama",
-        peft.VeraConfig,
-        {"target_modules": LLAMA, "r": 4, "save_projection": False, "projection_prng_key": 5},
-    ),
-    "vera-drawn-gpt2": Case("gpt2", peft.VeraConfig, {"target_modules": GPT2, "r": 4, "save_projection": False}),
-    "wegeft": Case("llama", WeGeFTConfig, {"target_modules": LLAMA, "r": 3, "alpha": 5}),
-    "wegeft-untied": Case("bert", WeGeFTConfig, {"target_modules": BERT, "r": 3, "alpha": 5, "tied": False}),
-    "wegeft-output": Case("gpt2", WeGeFTConfig, {"target_modules": GPT2, "r": 3, "alpha": 5, "form": "output"}),
-}
-ONE_OF_EACH = [
+OWN_PLACES = ("vblora-top",)  # which vectors have the largest logits differs between two adapters
+STARTS_AT_THE_BASE = [
     "adalora",
-    "boft-biases",
-    "fourier",
-    "ia3-bert",
-    "ln",
-    "loha-bert",
+    "boft",
+    "delora",
+    "gralora",
+    "hra",
+    "ia3",
+    "loha",
+    "lokr",
     "lokr-pairs",
     "loretta",
-    "oft-table",
-    "vera-drawn-gpt2",
+    "miss",
+    "miss-bat",
+    "oft",
+    "randlora",
+    "road",
+    "shira",
+    "vera",
+    "vera-drawn",
     "wegeft",
 ]
+HELD_TWICE = ("randlora", "vblora")  # copies beside each module; logits that are not used
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Failed to load the CUDA extension"),  # BOFT has a kernel of its own
     pytest.mark.filterwarnings("ignore:Setting boft_n_butterfly_factor to 1"),
@@ -113,6 +45,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Unsupported layer type"),  # a norm of Llama
     pytest.mark.filterwarnings("ignore:Specified to not load vera_A and vera_B"),
     pytest.mark.filterwarnings("ignore:Specified to not save vera_A and vera_B"),
+    pytest.mark.filterwarnings("ignore:The symmetric initialization can NOT be performed when r is odd"),
+    pytest.mark.filterwarnings("ignore:Sparse invariant checks"),
+    pytest.mark.filterwarnings("ignore:Specified to not load"),
+    pytest.mark.filterwarnings("ignore:Specified to not save"),
 ]
 
 
@@ -152,15 +88,19 @@ def test_a_line_is_the_line_between_merged_weights(ends):
     assert_line(*ends, t=0.3)
 
 
-@of(CASES)
+@of([name for name in CASES if name not in OWN_PLACES])
 def test_the_midpoint_of_factors_is_what_peft_makes_of_the_averaged_tensors(ends, tmp_path):
     assert_average_of_factors(*ends, tmp_path / "average")
 
 
 @of(ONE_OF_EACH)
-@pytest.mark.parametrize("space", ["weights", "factors"])
-def test_a_path_is_evaluated_and_its_ends_agree_with_peft(ends, space):
-    assert_gate(*ends, space=space)
+def test_a_path_is_evaluated_and_its_ends_agree_with_peft(ends):
+    assert_gate(*ends, space="weights")
+
+
+@of([name for name in ONE_OF_EACH if name not in OWN_PLACES])
+def test_a_path_in_factors_is_evaluated_and_its_ends_agree_with_peft(ends):
+    assert_gate(*ends, space="factors")
 
 
 @of(ONE_OF_EACH)
@@ -169,15 +109,13 @@ def test_logits_are_bit_equal_after_saving(ends, tmp_path):
     assert_round_trip(family, base, folders[0], tmp_path / "saved")
 
 
-@of(CASES)
+@of([name for name in CASES if not name.startswith(HELD_TWICE)])
 def test_the_fingerprint_depends_on_every_tensor(ends):
     _, _, folders = ends
     assert_tensors_matter(folders[0])
 
 
-@pytest.mark.parametrize(
-    "name", ["adalora", "boft", "ia3", "loha", "lokr", "lokr-pairs", "loretta", "oft", "vera", "vera-drawn", "wegeft"]
-)
+@pytest.mark.parametrize("name", STARTS_AT_THE_BASE)
 def test_the_start_of_training_changes_nothing(name, kinds):
     family, config, settings, _ = CASES[name]
     start = kinds(family, config, None, **settings)
@@ -190,7 +128,16 @@ def test_the_start_of_training_changes_nothing(name, kinds):
 
 @pytest.mark.parametrize(
     "names",
-    [("loha", "ia3"), ("oft", "fourier"), ("vera-drawn", "adalora"), ("ln", "wegeft"), ("loretta-gpt2", "ia3-gpt2")],
+    [
+        ("loha", "ia3"),
+        ("oft", "fourier"),
+        ("vera-drawn", "adalora"),
+        ("ln", "wegeft"),
+        ("loretta-gpt2", "ia3-gpt2"),
+        ("hra", "miss"),
+        ("shira", "delora"),
+        ("vblora-top", "randlora"),
+    ],
     ids="-and-".join,
 )
 def test_a_line_between_two_kinds_is_the_line_between_merged_weights(names, bases, kinds):

@@ -1,0 +1,60 @@
+"""What a training run needs before its first step: the base model, its learner, and the tasks as tokens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from modeconn.continual.learner import learner
+from modeconn.continual.run import Run
+from modeconn.continual.settings import TrainSettings
+from modeconn.continual.task_work import training_encoding
+from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.loading import guess_task_type
+from modeconn.runs import RunFolder
+from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.labels import union_of_labels
+from modeconn.tasks.task import Task
+
+
+def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], settings: TrainSettings) -> Run:
+    """Load the base, make the learner, encode the tasks, and record what decides the numbers beside the settings.
+
+    Args:
+        folder: The run folder, opened.
+        base_model: Folder or hub id of the base.
+        tasks: The tasks in order.
+        settings: How to train.
+
+    Raises:
+        ModeconnError: If the base model or a task cannot be used.
+    """
+    torch.manual_seed(settings.seed)  # a new head's weights
+    task_type = settings.task_type or guess_task_type(base_model)
+    labels = union_of_labels(tasks) if task_type == "SEQ_CLS" else ()
+    model = AdapterModel.from_pretrained(base_model, task_type=task_type, labels=labels or None, device=settings.device)
+    evaluation = EncodingSettings(
+        max_length=settings.max_length,
+        score_eos=settings.eval_score_eos,
+        token_budget=settings.token_budget,
+        mask_labels=settings.mask_labels,
+        separator=settings.separator,
+    )
+    training = training_encoding(settings)
+    eval_sets = [model.encode(task, settings.eval_split, evaluation) for task in tasks]
+    train_sets = [model.encode(task, "train", training) for task in tasks]
+    validation = settings.early_stopping_patience > 0
+    validation_sets = [model.encode(task, settings.validation_split, training) for task in tasks] if validation else []
+    folder.record(
+        device=settings.device,
+        dtype="float32",
+        seeds={"seed": settings.seed},
+        hashes={"base model": model.fingerprint},
+        truncated_train_examples={one.task: one.num_truncated for one in train_sets},
+        truncated_eval_examples={one.task: one.num_truncated for one in eval_sets},
+        left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
+    )
+    trained = learner(model, settings)
+    if settings.gradient_checkpointing:
+        trained.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+    return Run(model, trained, settings, train_sets, eval_sets, validation_sets)

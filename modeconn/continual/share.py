@@ -1,0 +1,42 @@
+"""Which part of an optimiser step a batch is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from modeconn.models.encoded import Batch
+from modeconn.models.family import IGNORED
+
+
+@dataclass(frozen=True)
+class Share:
+    """A batch's parts of all rows of its sort in a step, each in (0, 1].
+
+    Attributes:
+        rows: Of the examples.
+        targets: Of the scored tokens.
+        positions: Of the positions with text that the last layers see (see `text_positions`).
+    """
+
+    rows: float
+    targets: float
+    positions: float
+
+
+def shares(batches: Sequence[Batch]) -> list[Share]:
+    """The part of each batch among some."""
+    counts = [
+        (len(one.targets), int((one.targets != IGNORED).sum()), int(text_positions(one).sum())) for one in batches
+    ]
+    totals = [sum(column) for column in zip(*counts, strict=True)]
+    return [Share(*(count / total for count, total in zip(row, totals, strict=True))) for row in counts]
+
+
+def text_positions(batch: Batch) -> torch.Tensor:
+    """`[B, L]`: the positions that are no padding, of a decoder's own input for an encoder-decoder."""
+    if "decoder_input_ids" not in batch.inputs:
+        return batch.inputs["attention_mask"].bool()
+    answers = batch.targets != IGNORED  # [B, A], the last positions; before them what leads every answer
+    leading = batch.inputs["decoder_input_ids"].shape[1] + 1 - answers.shape[1]
+    return torch.cat([answers.new_ones(len(answers), leading), answers], dim=1)

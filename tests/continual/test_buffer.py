@@ -1,0 +1,54 @@
+"""The replay buffer: what stays, and that it can be taken up again."""
+
+from collections import Counter
+
+import pytest
+
+from modeconn.continual.buffer import ReplayBuffer
+
+
+def filled(policy: str, size: int, counts: list[int], seed: int = 0) -> ReplayBuffer:
+    buffer = ReplayBuffer(size, policy, seed=seed)  # type: ignore[arg-type]
+    for task, count in enumerate(counts):
+        for row in range(count):
+            buffer.add((task, row))
+    return buffer
+
+
+def test_a_reservoir_keeps_every_example_with_the_same_probability() -> None:
+    kept = Counter(reference for seed in range(2000) for reference in filled("reservoir", 5, [10, 10], seed).references)
+    shares = [kept[task, row] / 2000 for task in range(2) for row in range(10)]
+    assert all(abs(share - 5 / 20) < 4 * (0.25 * 0.75 / 2000) ** 0.5 for share in shares)
+
+
+def test_a_ring_keeps_the_last_of_every_task() -> None:
+    assert filled("ring", 6, [10, 10]).references == [(0, 7), (0, 8), (0, 9), (1, 7), (1, 8), (1, 9)]
+    assert Counter(task for task, _ in filled("ring", 6, [10, 10, 2]).references) == {0: 2, 1: 2, 2: 2}
+
+
+def test_a_balanced_buffer_holds_tasks_alike_and_their_examples_fairly() -> None:
+    kept: Counter[tuple[int, int]] = Counter()
+    for seed in range(2000):
+        references = filled("balanced", 6, [30, 5], seed).references
+        assert Counter(task for task, _ in references) == {0: 3, 1: 3}
+        kept.update(references)
+    assert all(abs(kept[0, row] / 2000 - 3 / 30) < 0.035 for row in range(30))
+
+
+@pytest.mark.parametrize("policy", ["reservoir", "ring", "balanced"])
+def test_a_buffer_goes_on_as_if_it_had_not_stopped(policy: str) -> None:
+    straight, first = filled(policy, 5, [9]), filled(policy, 5, [9])
+    second = ReplayBuffer(5, policy, seed=99)  # type: ignore[arg-type]
+    second.restore(first.state())
+    for buffer in (straight, second):
+        for row in range(9):
+            buffer.add((1, row))
+    assert second.references == straight.references
+    assert second.sample(3) == straight.sample(3)
+    assert len(second) == 5 if policy != "ring" else len(second) <= 5
+
+
+def test_a_draw_holds_different_examples() -> None:
+    buffer = filled("reservoir", 5, [9])
+    assert len(set(buffer.sample(5))) == 5
+    assert len(buffer.sample(50)) == 5
