@@ -7,7 +7,7 @@ DATA ?= ../shared/data
 
 .PHONY: demo test lint bench figures clean
 
-demo: $(STAMP)  ## train two checkpoints, join them, draw the barrier: runs/demo
+demo: $(STAMP)  ## train three checkpoints, join them, draw the barrier: runs/demo
 	$(BIN)/modeconn demo --output-dir runs/demo
 
 test: $(STAMP)  ## the whole test suite

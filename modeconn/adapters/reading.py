@@ -17,7 +17,7 @@ from modeconn.adapters.full import FullModel
 from modeconn.adapters.kinds.full import full_config
 from modeconn.adapters.kinds.miss import from_bone
 from modeconn.adapters.kinds.table import KINDS
-from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model
+from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model, told
 from modeconn.adapters.stored import StoredTensors
 from modeconn.errors import AdapterError, listed
 
@@ -217,11 +217,10 @@ def _read_file(file: Path) -> dict[str, torch.Tensor]:
 
 def _unreadable(folder: Path, error: Exception) -> AdapterError:
     """The error for a weights file that is broken or holds more than tensors."""
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return AdapterError(
         f"cannot read the weights of the adapter in {folder}",
         expected="whole tensors and nothing else (a pickle may not hold code)",
-        got=f"{type(error).__name__}: {first_line[:200]}",
+        got=told(error),
         remedy="save the adapter again as safetensors, or copy it again if the copy broke off",
     )
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -150,14 +151,22 @@ def read_pickle(file: Path) -> list[StoredTensor]:
         if odd:
             raise TypeError(f"more than dense tensors: {listed(odd)}")
     except Exception as error:  # torch raises pickle.UnpicklingError for code, and other kinds for broken files
-        first_line = (str(error).strip().splitlines() or [""])[0]
         raise AdapterError(
             f"cannot read the weights in {file}",
             expected="whole tensors and nothing else (a pickle may not hold code)",
-            got=f"{type(error).__name__}: {first_line[:200]}",
+            got=told(error),
             remedy="save the model again as safetensors, or copy it again if the copy broke off",
         ) from error
     return [LoadedTensor.of(name, value, file) for name, value in loaded.items()]
+
+
+def told(error: Exception) -> str:
+    """An error's kind and first line; of a refused pickle what it held, without torch's advice to run that all the same."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, UnpicklingError):
+        found = [line for line in lines if "nsupported" in line] or lines
+        lines = [line.partition(". ")[0] for line in found]
+    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
 
 
 def _is_dense(name: object, value: object) -> bool:

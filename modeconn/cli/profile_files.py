@@ -89,6 +89,7 @@ def ends_and_best(frame: pd.DataFrame, *, mean_of: Mapping[str, Sequence[str]] |
             rows.append(
                 {
                     "path": path,
+                    "space": own["space"].iloc[0],
                     "task": task,
                     "loss t=0": at.loc[0.0, "loss"],
                     "loss t=1": at.loc[1.0, "loss"],

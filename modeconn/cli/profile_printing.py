@@ -1,9 +1,11 @@
 """What an evaluation prints: its plan, or its tables, and remarks on what was cut or left out."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from modeconn.runs import RunFolder
 
 
@@ -39,8 +41,7 @@ def print_profile(folder: "RunFolder") -> list[str]:
     from modeconn.runs import read_csv
 
     frame = read_csv(folder.folder / "profile.csv")
-    first = frame.iloc[0]
-    print_table(ends_and_best(frame), title=f"{first['split']} split, space={first['space']}, loss in nats")
+    print_table(ends_and_best(frame), title=_setting(frame, folder))
     print()
     barriers = read_csv(folder.folder / "barriers.csv")
     print_table(barrier_summary(barriers))
@@ -51,14 +52,27 @@ def print_profile(folder: "RunFolder") -> list[str]:
     return [*_on_cut_prompts(folder), *remarks(barriers)]
 
 
-def _on_cut_prompts(folder: "RunFolder") -> list[str]:
-    """One remark for each task of which prompts were cut."""
+def _setting(frame: "pd.DataFrame", folder: "RunFolder") -> str:
+    """What the numbers hold for: split, spaces, and whose heads count where a policy said so."""
+    spaces = ", ".join(frame["space"].drop_duplicates())
+    policies = dict.fromkeys(checks["heads"] for checks in _checks(folder).values() if checks.get("heads"))
+    heads = f"heads={', '.join(policies)}, " if policies else ""
+    return f"{frame['split'].iloc[0]} split, space={spaces}, {heads}loss in nats"
+
+
+def _checks(folder: "RunFolder") -> "Mapping[str, Mapping[str, Any]]":
+    """Path -> what was checked before it was measured."""
     from modeconn.runs import read_record
 
     record = read_record(folder.folder)
+    return record.facts.get("checks", {}) if record else {}
+
+
+def _on_cut_prompts(folder: "RunFolder") -> list[str]:
+    """One remark for each task of which prompts were cut."""
     return [
         f"{count} prompts of {task} were cut in the middle to fit (--max-length)"
-        for checks in (record.facts.get("checks", {}) if record else {}).values()
+        for checks in _checks(folder).values()
         for task, count in checks["truncated_examples"].items()
         if count
     ]

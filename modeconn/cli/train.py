@@ -5,10 +5,13 @@ Writes a PEFT folder after-1-..., after-2-... for every task, and scores.csv: ev
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from modeconn.continual.settings import TrainSettings
 from modeconn.runs.settings import flag_help
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class Settings(TrainSettings):
 
 def run(settings: Settings) -> int:
     """Train and print the score matrix; a finished run is shown again."""
-    from modeconn.cli.notes import on_left_out
+    from modeconn.cli.notes import on_left_out, print_notes
     from modeconn.cli.progress import progress, say_shown_again
     from modeconn.cli.tables import print_score_matrix
     from modeconn.continual.trainer import train
@@ -49,8 +52,35 @@ def run(settings: Settings) -> int:
     if trained.finished_before:
         say_shown_again(settings.output_dir)
     print_score_matrix(trained.scores)
-    for note in on_left_out(tasks, ["train", settings.eval_split]):
-        print(f"note: {note}")
+    _print_measures(trained.scores)
+    print_notes([*on_left_out(tasks, ["train", settings.eval_split]), *_on_cut_prompts(settings)])
     for checkpoint in trained.checkpoints:
         print(f"checkpoint: {checkpoint}")
     return 0
+
+
+def _print_measures(scores: "pd.DataFrame") -> None:
+    """Print what the score matrix says of learning and forgetting."""
+    import pandas as pd
+
+    from modeconn.cli.tables import print_table
+    from modeconn.continual.scores import ScoreMatrix
+
+    matrix = ScoreMatrix.from_frame(scores)
+    if matrix.num_tasks > 1:
+        print()
+        print_table(pd.DataFrame([matrix.summary()]), title="over all tasks, each in its own score")
+
+
+def _on_cut_prompts(settings: Settings) -> list[str]:
+    """One remark for each split of which prompts were cut."""
+    from modeconn.runs import read_record
+
+    record = read_record(settings.output_dir)
+    facts = record.facts if record else {}
+    return [
+        f"{count} prompts of {task} were cut in the middle to fit {split} (--max-length)"
+        for split, key in (("training", "truncated_train_examples"), ("evaluation", "truncated_eval_examples"))
+        for task, count in facts.get(key, {}).items()
+        if count
+    ]

@@ -9,6 +9,7 @@ from modeconn.continual.learner import learner
 from modeconn.continual.run import Run
 from modeconn.continual.settings import TrainSettings
 from modeconn.continual.task_work import training_encoding
+from modeconn.errors import TaskError, listed
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.loading import guess_task_type
 from modeconn.runs import RunFolder
@@ -31,7 +32,7 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     """
     torch.manual_seed(settings.seed)  # a new head's weights
     task_type = settings.task_type or guess_task_type(base_model)
-    labels = union_of_labels(tasks) if task_type == "SEQ_CLS" else ()
+    labels = _classes(tasks) if task_type == "SEQ_CLS" else ()
     model = AdapterModel.from_pretrained(base_model, task_type=task_type, labels=labels or None, device=settings.device)
     evaluation = EncodingSettings(
         max_length=settings.max_length,
@@ -58,3 +59,20 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     if settings.gradient_checkpointing:
         trained.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
     return Run(model, trained, settings, train_sets, eval_sets, validation_sets)
+
+
+def _classes(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """The classes of a classifier's head: all labels of all tasks.
+
+    Raises:
+        TaskError: If a task has no label set.
+    """
+    free = [task.name for task in tasks if not task.labels]
+    if free:
+        raise TaskError(
+            "a classifier cannot be trained on free answers",
+            expected="tasks with a label set",
+            got=f"none in {listed(free)}",
+            remedy="list the labels in task.json, or train a model that writes: --task-type CAUSAL_LM or SEQ_2_SEQ_LM",
+        )
+    return union_of_labels(tasks)

@@ -50,7 +50,8 @@ def random_step(
     """
     _check(point, filters)
     if filters == "factors":
-        moved = {key: value + _like(value, generator) for key, value in sorted(point.tensors.items())}
+        tensors = {key: point.tensors[key] for key, _ in point.layout.shapes}  # without whole numbers
+        moved = {key: value + _like(value, generator) for key, value in tensors.items()}
         return point.with_vector(point.layout.pack(moved), name=name)
     updates = {}
     for parameter, update in sorted(point.within(model).updates.items()):

@@ -47,12 +47,14 @@ def checked_table(frame: pd.DataFrame, *, metric: Metric) -> pd.DataFrame:
 
 
 def in_setting(rows: pd.DataFrame, *, split: str | None, space: str | None) -> pd.DataFrame:
-    """The rows of one split and one space.
+    """The rows of one split and one space; by default of all spaces where no path is there in several.
 
     Raises:
         RunError: Several and none chosen, or the chosen one is not there.
     """
     rows = columns.pick(rows, "split", split, figure=FIGURE, remedy="pass split= with one of them")
+    if space is None and (rows.groupby("path", sort=False)["space"].nunique() == 1).all():
+        return rows  # a panel names the space of its path
     return columns.pick(rows, "space", space, figure=FIGURE, remedy="pass space= with one of them")
 
 

@@ -125,11 +125,12 @@ def _check_room(options: list[Pair], room: int, apart: int, max_length: int, whe
             remedy="mend the example",
         )
     if room < 1 or apart > max_length:
+        needed = max(max_length - room + 1, apart)  # with one token of the prompt
         raise TaskError(
             f"the answer of {where} does not fit",
             expected=f"prompt and answer within max_length={max_length} tokens, answers uncut",
             got=f"an answer of {max(len(targets) for _, targets in options)} tokens",
-            remedy="raise max_length, or leave the example out",
+            remedy=f"give max_length={needed} (--max-length) or more, or leave the example out",
         )
 
 
@@ -172,5 +173,6 @@ def check_told_apart(pairs: list[list[Pair]], labels: Sequence[str], *, ended: b
                     f"a label of {where} is the beginning of another, which could never be the likelier one",
                     expected="labels of which none begins with another's tokens, or a scored end of the answer",
                     got=f"{first!r} and {second!r}",
-                    remedy="score the end-of-sequence token too, with score_eos=True (--score-eos), or rename a label",
+                    remedy="score the end-of-sequence token too, with score_eos=True (--score-eos; in training"
+                    " eval_score_eos, --eval-score-eos), or rename a label",
                 )

@@ -265,3 +265,15 @@ def test_a_band_of_scores_is_one_of_errors() -> None:
     np.testing.assert_allclose(table["value"], 1 - profile_of(sums, tokens).frame["score"])
     with pytest.raises(mc.EvaluationError, match="unknown metric 'bleu'"):
         profile_of(sums, tokens).bands("bleu")  # type: ignore[arg-type]
+
+
+def test_between_a_real_checkpoint_and_itself_there_is_rounding_only(
+    ends: list[mc.Adapter], model: mc.AdapterModel, tasks: list[mc.Task]
+) -> None:
+    twin = mc.LinearPath(ends[0], ends[0], name="twin")
+    profile = mc.evaluate_path(twin, model, tasks, num_points=5)
+    table = profile.barriers(baselines=ALL_DEFINITIONS, num_resamples=200)
+    assert (table[["barrier", "low", "high"]].abs() < 1e-5).all(axis=None)
+    scores = profile.barriers("score", baselines=ALL_DEFINITIONS, num_resamples=200)
+    assert not scores["barrier"].any()
+    assert set(profile.example_barriers()["status"]) <= {"kept", "never"}

@@ -177,3 +177,16 @@ def test_a_position_that_the_test_split_lacks() -> None:
 def test_bad_input(test: mc.Profile, settings: dict, message: str) -> None:
     with pytest.raises(mc.EvaluationError, match=message):
         choose_t(VALIDATION, test, **settings)
+
+
+def test_real_checkpoints_on_two_splits(ends: list[mc.Adapter], model: mc.AdapterModel, tasks: list[mc.Task]) -> None:
+    line = mc.LinearPath(*ends)
+    validation = mc.evaluate_path(line, model, tasks, num_points=5, split="train")
+    chosen = best_t(validation, metric="loss").t
+    test = mc.evaluate_path(line, model, tasks, t=sorted({0.0, chosen, 1.0}), split="test")
+    found = choose_t(validation, test, metric="loss", num_resamples=200)
+    assert found.t == chosen
+    assert found.tasks == ("first", "second")
+    means = test.frame.groupby("t")["loss"].mean()
+    assert row(found, "gain over both")["value"] == pytest.approx(means[[0, 1]].min() - means[chosen])
+    assert found.table["low"].notna().all()
