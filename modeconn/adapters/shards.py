@@ -161,7 +161,7 @@ def read_pickle(file: Path) -> list[StoredTensor]:
 
 
 def told(error: Exception) -> str:
-    """An error's kind and first line; of a refused pickle what it held, without torch's advice to run that all the same."""
+    """An error's kind and first line; of a refused pickle what it held, without torch's advice to run it anyway."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, UnpicklingError):
         found = [line for line in lines if "nsupported" in line] or lines

@@ -70,13 +70,13 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return len(self.references)
 
-    def _draw(self, below: int) -> int:
+    def draw(self, below: int) -> int:
         """A whole number from 0 to below `below`."""
         return int(torch.randint(below, (1,), generator=self._generator))
 
     def _in_reservoir(self, reference: Reference) -> None:
         """In the place of a random one, with the probability size / num_seen."""
-        place = self._draw(self.num_seen)
+        place = self.draw(self.num_seen)
         if place < self.size:
             self.references[place] = reference
 
@@ -94,7 +94,7 @@ class ReplayBuffer:
         """In the place of a random one of the largest task; an example of that task only with its fair chance."""
         counts = Counter(task for task, _ in self.references)
         largest = max(counts, key=lambda task: (counts[task], task == reference[0]))
-        if reference[0] == largest and self._draw(self.seen_of[largest]) >= counts[largest]:
+        if reference[0] == largest and self.draw(self.seen_of[largest]) >= counts[largest]:
             return
         places = [place for place, (task, _) in enumerate(self.references) if task == largest]
-        self.references[places[self._draw(len(places))]] = reference
+        self.references[places[self.draw(len(places))]] = reference

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from modeconn.continual.learner import learner
+from modeconn.continual.pooling import pooled
 from modeconn.continual.run import Run
 from modeconn.continual.settings import TrainSettings
 from modeconn.continual.task_work import training_encoding
@@ -33,7 +34,11 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     torch.manual_seed(settings.seed)  # a new head's weights
     task_type = settings.task_type or guess_task_type(base_model)
     labels = _classes(tasks) if task_type == "SEQ_CLS" else ()
-    model = AdapterModel.from_pretrained(base_model, task_type=task_type, labels=labels or None, device=settings.device)
+    # Recomputed activations are made outside of the forward pass, which knows how rows are packed.
+    packed = False if settings.gradient_checkpointing else None
+    model = AdapterModel.from_pretrained(
+        base_model, task_type=task_type, labels=labels or None, device=settings.device, packed=packed
+    )
     evaluation = EncodingSettings(
         max_length=settings.max_length,
         score_eos=settings.eval_score_eos,
@@ -44,8 +49,11 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     training = training_encoding(settings)
     eval_sets = [model.encode(task, settings.eval_split, evaluation) for task in tasks]
     train_sets = [model.encode(task, "train", training) for task in tasks]
-    validation = settings.early_stopping_patience > 0
-    validation_sets = [model.encode(task, settings.validation_split, training) for task in tasks] if validation else []
+    method, split = settings.made_method(), settings.validation_split
+    validation = tasks if settings.early_stopping_patience else []
+    validation_sets = [model.encode(task, split, training) for task in validation]
+    chosen_by = tasks if method.chooses_on_validation else []
+    selection_sets = [model.encode(task, split, evaluation) for task in chosen_by]
     folder.record(
         device=settings.device,
         dtype="float32",
@@ -58,7 +66,12 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     trained = learner(model, settings)
     if settings.gradient_checkpointing:
         trained.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
-    return Run(model, trained, settings, train_sets, eval_sets, validation_sets)
+    stages = method.stages(len(tasks))
+    train_sets, validation_sets = (
+        [pooled([splits[number - 1] for number in stage]) for stage in stages] if splits else []
+        for splits in (train_sets, validation_sets)
+    )
+    return Run(model, trained, settings, train_sets, eval_sets, validation_sets, selection_sets)
 
 
 def _classes(tasks: Sequence[Task]) -> tuple[str, ...]:

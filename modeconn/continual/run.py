@@ -2,16 +2,26 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
+from torch.nn import functional
 
+from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.truncating import with_factors
 from modeconn.continual.learner import Learner
 from modeconn.continual.settings import TrainSettings
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
-from modeconn.models.family import IGNORED, score_batch
+from modeconn.models.family import IGNORED
 from modeconn.models.generating import example_sums
+
+if TYPE_CHECKING:
+    from modeconn.continual.methods.method import Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +32,10 @@ class Run:
         model: The base model.
         learner: What is trained.
         settings: How.
-        train_sets: The training split of every task, one row an example.
+        train_sets: The training split of every task, or of those that are trained together, one row an example.
         eval_sets: The split of every task that the score matrix is measured on.
-        validation_sets: The validation split of every task, where a task may end early.
+        validation_sets: The validation splits that belong to `train_sets`, where a task may end early.
+        selection_sets: The validation split of every task, read as in evaluation, where a method chooses by it.
     """
 
     model: AdapterModel
@@ -33,6 +44,7 @@ class Run:
     train_sets: Sequence[EncodedTask]
     eval_sets: Sequence[EncodedTask]
     validation_sets: Sequence[EncodedTask] = ()
+    selection_sets: Sequence[EncodedTask] = ()
 
     def batch(self, rows: Sequence[tuple[EncodedTask, int]]) -> Batch:
         """Rows, each a split and a row's number, as one batch on the model's device."""
@@ -42,9 +54,23 @@ class Run:
         """The learner's logits at the scored positions, `[B, A, C]`."""
         return self.model.family.logits(self.learner.module, batch)
 
-    def losses(self, batch: Batch) -> torch.Tensor:
-        """The learner's losses, `[B]` in nats, summed over an answer's tokens."""
-        return score_batch(self.model.family, self.learner.module, batch)[0]
+    def losses(self, batch: Batch, logits: torch.Tensor | None = None) -> torch.Tensor:
+        """The learner's losses, `[B]` in nats, summed over an answer's tokens.
+
+        Args:
+            batch: The batch.
+            logits: What `logits` gave for it; by default they are worked out.
+        """
+        logits = self.logits(batch) if logits is None else logits  # [B, A, C]
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        each = functional.cross_entropy(
+            wide.transpose(1, 2), batch.targets, ignore_index=IGNORED, reduction="none"
+        )  # [B, A]
+        return each.sum(1)
+
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass in training: bf16 where the settings ask for it."""
+        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.settings.bf16)
 
     @staticmethod
     def num_tokens(batch: Batch) -> int:
@@ -71,6 +97,35 @@ class Run:
             for name, value in kept.items():
                 own[name].data = value
             module.train(training)
+
+    @contextmanager
+    def module_at(self, result: "Result") -> Iterator[nn.Module]:
+        """A module that is what a checkpoint of `result` would be; afterwards all is what it was."""
+        if isinstance(result, Adapter):
+            with self.model.at(result) as module:
+                yield module
+        else:
+            with self.at(result or {}):
+                yield self.learner.module
+
+    def save(self, result: "Result", folder: Path) -> None:
+        """Write a checkpoint: a point as one exact adapter, weights as the learner writes its own."""
+        if isinstance(result, Adapter):
+            with_factors(result, lambda: self.model).save_pretrained(folder)  # type: ignore[arg-type, return-value]
+            return
+        with self.at(result or {}):
+            self.learner.save(folder)
+
+    def point(self, weights: Mapping[str, torch.Tensor] | None = None, *, name: str = "learner") -> Adapter:
+        """The learner as a point, read as its checkpoint is: against the original base.
+
+        Args:
+            weights: For all or some of `learner.weights`; the others are as they are.
+            name: How messages call it.
+        """
+        with TemporaryDirectory() as folder:
+            self.save(weights, Path(folder) / name)
+            return replace(Adapter.from_pretrained(Path(folder) / name, allow_zero=True), source=None)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Copies of the learner's weights."""

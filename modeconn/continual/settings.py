@@ -14,7 +14,10 @@ AdapterKind = Literal[
     "lora", "rslora", "dora", "pissa", "olora", "wegeft", "loretta-rep", "loretta-adp", "loha", "lokr", "vera", "ia3",
     "fourierft", "oft", "boft", "ln-tuning", "prompt-tuning", "p-tuning", "prefix-tuning", "full",
 ]  # fmt: skip
-METHOD_NAMES = ("sequential", "replay", "ilora")  # a test compares them with the classes
+METHOD_NAMES = (
+    "sequential", "replay", "ilora", "der++", "ewc", "online-ewc", "lwf", "gem", "a-gem",
+    "per-task", "multi-task", "ema", "soup", "path-merge", "o-lora", "mc-sgd",
+)  # fmt: skip  # a test compares them with the classes
 PER_TASK = ("learning_rate", "num_train_epochs")  # one value for all tasks, or one a task
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.continual.methods.method import Sequential
@@ -32,7 +31,7 @@ class TrainRun:
     """What a training run left.
 
     Attributes:
-        checkpoints: Adapter folders, one after each task, in order.
+        checkpoints: Adapter folders, one after each task, in order; one after all where the method trains all at once.
         scores: The score matrix as a table: method, adapter, seed, after_task, task, metric, score. Row `after_task=0`
             is before any training; metric "loss" is in nats per scored token.
         finished_before: Whether it was all there already and nothing was trained now.
@@ -87,8 +86,9 @@ def train(
     elif method is not None:
         settings = replace(settings, method=method.name, method_options=method.settings)
     chosen = settings.made_method()
-    names = _folder_names(tasks)
-    settings.for_task(1, len(tasks))
+    after = [stage[-1] for stage in chosen.stages(len(tasks))]
+    names = [_folder_names(tasks)[number - 1] for number in after]
+    settings.for_task(1, len(names))
     refuse_inputs_inside(output_dir, [base_model])
     run = RunFolder.open(
         output_dir,
@@ -134,6 +134,7 @@ class _Training:
     def __init__(self, folder: RunFolder, run: Run, names: Sequence[str], progress: Progress | None) -> None:
         self.folder, self.run, self.names, self.progress = folder, run, names, progress
         self.method = run.settings.made_method().start(run)
+        self.after = [stage[-1] for stage in self.method.stages(len(run.eval_sets))]  # tasks, at each checkpoint
 
     def train(self) -> pd.DataFrame:
         """Train task after task; returns the score matrix as a table."""
@@ -145,14 +146,13 @@ class _Training:
             self.method.restore(state.method)
         while state.task <= len(self.names):
             self._train_task(state)
-            name = self.names[state.task - 1]
-            self._save_checkpoints(name)
-            point = Adapter.from_pretrained(self.folder.folder / name)
-            state.scores += self._score_rows(state.task, self.run.model.evaluate(point, self.run.eval_sets))
+            self._save_checkpoints(self.names[state.task - 1])
+            state.scores += self._score_rows(self.after[state.task - 1], self._scores(state.task))
             state.task, state.step, state.within = state.task + 1, 0, {}
             self._keep(state)
         lines = [json.dumps(one) for one in state.log]
         self.folder.write_text("".join(f"{line}\n" for line in lines), "losses.jsonl")
+        self.folder.record(**self.method.facts())
         return pd.DataFrame(state.scores, columns=SCORE_COLUMNS)
 
     def _train_task(self, state: TrainState) -> None:
@@ -164,6 +164,7 @@ class _Training:
             self.method.start_task(state.task)
         self.run.learner.module.train()
         while (rows := work.rows(state.step)) is not None:
+            self.method.start_step(rows)
             parts = self._backward(work.data, rows)
             self.method.adjust_gradients()
             work.update()
@@ -184,16 +185,17 @@ class _Training:
 
     def _backward(self, data: EncodedTask, rows: Sequence[int]) -> dict[str, float]:
         """The gradients of one step: nats per token over all its batches, and every penalty once; returns the parts."""
-        size, device = self.run.settings.per_device_train_batch_size, self.run.model.device.type
+        size = self.run.settings.per_device_train_batch_size
         groups = [[(data, row) for row in rows], list(self.method.replayed())]
         tokens = sum(len(split.rows.rows[row].targets) for group in groups for split, row in group)
         parts: dict[str, float] = {"loss": 0.0}
         for replayed, group in enumerate(groups):
             batches = [self.run.batch(group[first : first + size]) for first in range(0, len(group), size)]
             for batch, share in zip(batches, shares(batches), strict=True):
-                with torch.autocast(device, torch.bfloat16, enabled=self.run.settings.bf16):
-                    loss = self.run.losses(batch).sum() / tokens
-                    penalty = self.method.batch_penalty(batch, replayed=bool(replayed), share=share)
+                with self.run.autocast():
+                    logits = self.run.logits(batch)
+                    loss = self.run.losses(batch, logits).sum() / tokens
+                    penalty = self.method.batch_penalty(batch, logits, replayed=bool(replayed), share=share)
                 (loss if penalty is None else loss + penalty).backward()
                 parts["loss"] += loss.item()
                 if penalty is not None:
@@ -206,10 +208,22 @@ class _Training:
 
     def _save_checkpoints(self, name: str) -> None:
         """The method's result under the task's name, and what else it has beside it."""
-        for suffix, weights in {"": self.method.result(), **self.method.others()}.items():
+        for suffix, result in {"": self.method.result(), **self.method.others()}.items():
             folder = f"{name}-{suffix}" if suffix else name
-            with self.folder.replacing(folder) as temporary, self.run.at(weights or {}):
-                self.run.learner.save(temporary)
+            with self.folder.replacing(folder) as temporary:
+                self.run.save(result, temporary)
+
+    def _scores(self, newest: int) -> list[ExampleSums]:
+        """Every task at the checkpoint that answers it, once there are `newest` of them."""
+        splits = self.run.eval_sets
+        serving = [self.method.checkpoint_for(task, newest) for task in range(1, len(splits) + 1)]
+        found: dict[int, ExampleSums] = {}
+        for number in sorted(set(serving)):
+            point = Adapter.from_pretrained(self.folder.folder / self.names[number - 1])
+            tasks = [task for task, one in enumerate(serving) if one == number]
+            scored = self.run.model.evaluate(point, [splits[task] for task in tasks])
+            found |= dict(zip(tasks, scored, strict=True))
+        return [found[task] for task in range(len(splits))]
 
     def _keep(self, state: TrainState) -> None:
         """Keep the state as it is now."""

@@ -58,7 +58,7 @@ def fit_autoneb(
     """
     settings = replace(settings or AutoNebSettings(), **overrides)
     check_curve(chain, model)
-    return _NebRun(chain, Objective(model, tasks, settings), settings, store).run(progress)
+    return _NebRun(chain, Objective(chain, model, tasks, settings), settings, store).run(progress)
 
 
 class _NebRun(FitRun):

@@ -61,9 +61,8 @@ class Mixture:
             self._pool = pool, self._dealt(pool)
         return self._pool[1][within : within + self.batch_size]
 
-    def batch(self, number: int) -> tuple[Any, torch.Tensor]:
-        """Batch `number` of the fit and the divisor of each row's loss, `[B]`."""
-        rows = self.rows(number)
+    def collated(self, rows: Sequence[tuple[int, int]]) -> tuple[Any, torch.Tensor]:
+        """Rows as one batch, and the divisor of each row's loss, `[B]`."""
         divisors = torch.tensor([self._mean_tokens[task] for task, _ in rows])
         return self.model.collate([(self.encoded[task], row) for task, row in rows]), divisors
 

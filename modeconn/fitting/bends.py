@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.heads import Heads
 from modeconn.adapters.kinds.kind import PREFIX
 from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.update import LowRank, Update
@@ -33,14 +34,17 @@ class Bend:
     tables: frozenset[str] = field(default=frozenset())
 
     @classmethod
-    def of(cls, point: Adapter, device: torch.device, dtype: torch.dtype = torch.float32) -> "Bend":
-        """A copy of a point's factors, to be trained.
+    def of(
+        cls, point: Adapter, device: torch.device, dtype: torch.dtype = torch.float32, *, heads: Heads | None = None
+    ) -> "Bend":
+        """A copy of a point's factors, to be trained; its saved modules too, unless a policy says whose they are.
 
         Raises:
             FitError: If an update of the point has no factors.
         """
+        trained = point.saved if heads is None else {}
         unfit = [name for name, update in point.updates.items() if not update.low_rank]
-        if unfit or not (point.updates or point.saved):
+        if unfit or not (point.updates or trained):
             raise FitError(
                 f"{point.name} cannot be a bend of a fitted curve",
                 expected="a point whose updates are low-rank",
@@ -52,7 +56,7 @@ class Bend:
             name: _leaves(*point.updates[name].factors(unit=unit), device=device, dtype=dtype)
             for name, unit in scalings.items()
         }
-        saved = {name: _leaves(value, device=device, dtype=dtype)[0] for name, value in sorted(point.saved.items())}
+        saved = {name: _leaves(value, device=device, dtype=dtype)[0] for name, value in sorted(trained.items())}
         tables = frozenset(name for name, update in point.updates.items() if update.lookup)
         return cls(factors, saved, scalings, tables)  # type: ignore[arg-type]  # pairs
 
@@ -71,7 +75,7 @@ class Bend:
         """The bend as an adapter of its own.
 
         Args:
-            like: Gives the base model, the task and what is known of the head.
+            like: Gives the base model, the task, what is known of the head, and saved modules that are not trained.
             name: How tables call it.
             keep_layout: Whether its tensors have the names and the scaling of those of `like`, as points that are
                 combined in factors space must have; else it is plain LoRA of its own rank.
@@ -82,7 +86,7 @@ class Bend:
             )
             for parameter, (up, down) in self.factors.items()
         }
-        saved = {parameter: _kept(value) for parameter, value in self.saved.items()}
+        saved = {**like.saved, **{parameter: _kept(value) for parameter, value in self.saved.items()}}
         config = like.config
         if updates and not keep_layout:
             config = replace(config, raw=combined_config(config, updates))
@@ -114,7 +118,7 @@ class Bends:
                 remedy="use BezierCurve.between(start, end, num_bends=1)",
             )
         self._curve = curve
-        self.bends = [Bend.of(point, device, dtype) for point in curve.points[1:-1]]
+        self.bends = [Bend.of(point, device, dtype, heads=curve.heads) for point in curve.points[1:-1]]
         ends = (curve.start, curve.end)
         self._ends = None if curve.space == "weights" else [_on_device(end, device, dtype) for end in ends]
         self._heads = [{name: value.to(device, dtype) for name, value in end.saved.items()} for end in ends]
@@ -175,13 +179,17 @@ class Bends:
             for name, (up, down) in bend.factors.items():
                 pairs.setdefault(name, []).append((up, weight * bend.scalings[name] * down))
         return {
-            name: Branch(torch.cat([up for up, _ in found], dim=1), torch.cat([down for _, down in found], dim=0))
+            name: Branch(*found[0])  # as it is: joining one pair would copy it
+            if len(found) == 1
+            else Branch(torch.cat([up for up, _ in found], dim=1), torch.cat([down for _, down in found], dim=0))
             for name, found in pairs.items()
         }
 
     def _saved(self, row: Sequence[float]) -> dict[str, torch.Tensor]:
-        """The saved modules at a point."""
+        """The saved modules at a point; the start's all along where a policy says whose they are."""
         first, last = self._heads
+        if self._curve.heads is not None:
+            return first
         return {
             name: _weighted(row, [first[name], *(bend.saved[name] for bend in self.bends), last[name]])
             for name in first

@@ -63,7 +63,7 @@ def fit_curve(
     """
     settings = replace(settings or FitSettings(), **overrides)
     check_curve(curve, model)
-    return _CurveRun(curve, Objective(model, tasks, settings), settings, store).run(progress)
+    return _CurveRun(curve, Objective(curve, model, tasks, settings), settings, store).run(progress)
 
 
 class _CurveRun(FitRun):

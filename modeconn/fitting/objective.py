@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,44 +11,55 @@ from modeconn.adapters.update import LowRank
 from modeconn.errors import FitError, listed
 from modeconn.evaluation.evaluate import check_tasks
 from modeconn.fitting.batches import Mixture
+from modeconn.fitting.reader import readers
 from modeconn.fitting.settings import FitSettings
 from modeconn.fitting.validation import Validation
 from modeconn.models.point_model import PointModel
-from modeconn.models.trainable import Trainable, placed_trainable
+from modeconn.models.trainable import Trainable
 from modeconn.paths.arclength import ArcLengthPath
+from modeconn.paths.gram import gram_matrix
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
+
+_ROUNDING = 1e-6  # of the points' norm: below, a distance is what float32 rounds away
 
 
 class Objective:
     """The training and validation loss of a fit.
 
     Args:
+        curve: The curve, which says whose head counts.
         model: The model.
         tasks: What the loss is made of.
         settings: In which shares, batches and splits.
 
     Raises:
-        FitError: If the task weights do not fit the tasks.
-        EvaluationError: If there is no task, or two have one name.
+        FitError: If the task weights do not fit the tasks, or labels cannot be masked.
+        EvaluationError: If there is no task, two have one name, or no head knows a task's labels.
         TaskError: If a task lacks the training or the validation split.
     """
 
-    def __init__(self, model: PointModel, tasks: Sequence[Any], settings: FitSettings) -> None:
+    def __init__(self, curve: Path, model: PointModel, tasks: Sequence[Any], settings: FitSettings) -> None:
         check_tasks(tasks)
         weights = _weights(settings, tasks)
         self.model, self._bf16 = model, settings.bf16
+        self._readers = readers(curve, model, tasks, mask_labels=settings.mask_labels)
         self.batches_per_step = settings.positions_per_step * settings.gradient_accumulation_steps
         training = EncodingSettings(
             max_length=settings.max_length,
             score_eos=settings.score_eos,
             separator=settings.separator,
+            mask_labels=settings.mask_labels,
             all_choices=False,
+            generate=False,
         )
-        self.validation = Validation(model, tasks, weights, settings)
+        self.validation = Validation(self._readers, tasks, weights, settings)
+        pairs = zip(self._readers, tasks, strict=True)
+        encoded = [reader.model.encode(task, settings.train_split, training) for reader, task in pairs]
+        self._allowed = [getattr(split, "allowed", None) for split in encoded]
         self.mixture = Mixture(
             model,
-            [model.encode(task, settings.train_split, training) for task in tasks],
+            encoded,
             weights,
             batch_size=settings.per_device_train_batch_size,
             batches_per_group=settings.gradient_accumulation_steps,
@@ -57,16 +69,27 @@ class Objective:
 
     def loss(self, point: Trainable, number: int) -> torch.Tensor:
         """The loss of batch `number` at a point, in nats per scored token, `[]`."""
-        batch, divisors = self.mixture.batch(number)
-        autocast = torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._bf16)
-        with placed_trainable(self.model.module, point), autocast:
-            losses = self.model.batch_losses(batch)
-        return (losses / divisors.to(losses.device)).mean()
+        rows = self.mixture.rows(number)
+        total = torch.zeros((), device=self.model.device)
+        for task, part in self._parts(rows):
+            batch, divisors = self.mixture.collated(part)
+            losses = self._readers[task].losses(point, batch, allowed=self._allowed[task], bf16=self._bf16)
+            total = total + (losses / divisors.to(losses.device)).sum()
+        return total / len(rows)
+
+    def _parts(self, rows: Sequence[tuple[int, int]]) -> list[tuple[int, list[tuple[int, int]]]]:
+        """Rows that one head scores over the same classes, and so go through the model together; a task of each."""
+        parts: dict[object, tuple[int, list[tuple[int, int]]]] = {}
+        for task, row in rows:
+            key = id(self._readers[task]), self._allowed[task]
+            parts.setdefault(key, (task, []))[1].append((task, row))
+        return list(parts.values())
 
     def identity(self, curve: Path, settings: FitSettings) -> str:
         """SHA-256 in hex of all that decides the numbers of a fit."""
-        found = hashlib.sha256(repr((type(curve).__name__, curve.space, settings)).encode())
-        for point in curve.points:
+        said = replace(settings, save_steps=0)  # when it is kept decides none
+        found = hashlib.sha256(repr((type(curve).__name__, curve.space, curve.heads, said)).encode())
+        for point in (*curve.points, curve.head_of_end):
             found.update(point.fingerprint.encode())
         found.update(repr((self.model.fingerprint, str(self.model.dtype))).encode())
         for split in [*self.mixture.encoded, *self.validation.encoded]:
@@ -84,7 +107,7 @@ def check_curve(curve: Path, model: PointModel) -> None:
     """
     for point in curve.points:
         model.check(point)
-    if curve.start.fingerprint == curve.end.fingerprint:
+    if _are_one(curve):
         raise FitError(
             "there is nothing to fit between a point and itself",
             expected="two different ends",
@@ -111,6 +134,19 @@ def check_curve(curve: Path, model: PointModel) -> None:
                 got=f"{point.config.kind.name}" + (f": {listed(others)}" if others else ""),
                 remedy='fit the curve in space="weights", with bends of LoRA',
             )
+
+
+def _are_one(curve: Path) -> bool:
+    """Whether both ends are one point: bit for bit, or by the distance of their factors, whatever their gauge."""
+    if curve.start.fingerprint == curve.end.fingerprint:
+        return True
+    if curve.space != "weights" or not all(
+        u.low_rank for end in (curve.start, curve.end) for u in end.updates.values()
+    ):
+        return False
+    gram = gram_matrix((curve.start, curve.end))
+    distance = (gram[0, 0] - 2 * gram[0, 1] + gram[1, 1]).clamp(min=0.0).sqrt()
+    return bool(distance <= _ROUNDING * gram.diagonal().max().sqrt())
 
 
 def _weights(settings: FitSettings, tasks: Sequence[Any]) -> Sequence[float]:

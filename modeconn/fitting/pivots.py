@@ -1,7 +1,7 @@
 """The points of a chain in common coordinates, each a vector: what AutoNEB moves."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -20,10 +20,12 @@ class Coordinates:
     Attributes:
         form: A point whose names, shapes and scalings all points of the chain have.
         keep_layout: Whether its tensors are those of the chain's points, as in factors space.
+        heads: Saved modules that all points have, where the chain's policy says whose they are.
     """
 
     form: Bend
     keep_layout: bool
+    heads: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, chain: PolygonalChain, device: torch.device) -> "tuple[Coordinates, torch.Tensor]":
@@ -39,8 +41,10 @@ class Coordinates:
             FitError: If a point has an update without factors.
         """
         keep_layout = chain.space != "weights"
-        bends = [Bend.of(point, device) for point in chain.points] if keep_layout else _lifted(chain.points, device)
-        return cls(bends[0], keep_layout), torch.stack([_packed(bend) for bend in bends])
+        heads = {} if chain.heads is None else {name: one.to(device) for name, one in chain.start.saved.items()}
+        points = [replace(point, saved={}) for point in chain.points] if heads else chain.points
+        bends = [Bend.of(point, device) for point in points] if keep_layout else _lifted(points, device)
+        return cls(bends[0], keep_layout, heads), torch.stack([_packed(bend) for bend in bends])
 
     def bend(self, vector: torch.Tensor) -> Bend:
         """A vector `[P]` as a point; gradients reach the vector."""
@@ -52,7 +56,7 @@ class Coordinates:
         """A vector `[P]` as the function of a model."""
         bend = self.bend(vector)
         branches = {name: Branch(up, bend.scalings[name] * down) for name, (up, down) in bend.factors.items()}
-        return Trainable(None, branches, bend.saved)
+        return Trainable(None, branches, {**self.heads, **bend.saved})
 
     def adapter(self, vector: torch.Tensor, like: Adapter, *, name: str) -> Adapter:
         """A vector `[P]` as an adapter of the base that `like` is of."""

@@ -80,6 +80,7 @@ class FitRun(ABC):
             while self.state.step < self.settings.num_steps and not self._out_of_patience():
                 self._step()
                 self._validate_if_due()
+                self._keep_if_due()
                 if progress:
                     told = f"worst loss {self.state.best_worst:.4f}"
                     progress(self.state.step, self.settings.num_steps, told)
@@ -130,6 +131,12 @@ class FitRun(ABC):
             self.state.validated(found, [tensor.detach().clone() for tensor in self.tensors])
             self._after_validation()
         self._keep()
+
+    def _keep_if_due(self) -> None:
+        """Store the state every so many steps; a validation has stored it already."""
+        step, every = self.state.step, self.settings.save_steps
+        if every > 0 and step % every == 0 and self.state.validated_step != step:
+            self._keep()
 
     def _check_finite(self, value: float, what: str, *, t: float, step: int) -> None:
         """Raise if a number is NaN or infinite; the bends have not moved since the last good step."""

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import torch
 
 from modeconn.fitting.settings import FitSettings
+from modeconn.paths.lengths import LengthTable
 from modeconn.paths.path import Path
-
-_INVERSION_POINTS = 257
 
 
 def learning_rate(settings: FitSettings, step: int) -> float:
@@ -41,7 +40,8 @@ def generator_of(seed: int, *numbers: int) -> torch.Generator:
 def positions(settings: FitSettings, curve: Callable[[], Path], step: int) -> list[float]:
     """The positions t of a step: one uniform draw from each of n equal strata of (0, 1).
 
-    With `uniform_in="arc-length"` the draws are parts of the curve's length as it is now.
+    With `uniform_in="arc-length"` the draws are parts of the curve's length as it is now, to 1e-11 of it (see
+    `paths.arclength`); parts of no length are the positions themselves.
 
     Args:
         settings: Seed, number of positions, and in what they are uniform.
@@ -52,19 +52,6 @@ def positions(settings: FitSettings, curve: Callable[[], Path], step: int) -> li
     draws = torch.rand(count, generator=generator_of(settings.seed, 1, step), dtype=torch.float64)
     parts = (torch.arange(count, dtype=torch.float64) + draws) / count  # [n]
     if settings.uniform_in == "arc-length":
-        parts = _at_parts_of_length(curve(), parts)
+        table = LengthTable.of(curve())
+        parts = table.inverse(parts) if table.lengths[-1] > 0 else parts
     return parts.tolist()
-
-
-def _at_parts_of_length(curve: Path, parts: torch.Tensor) -> torch.Tensor:
-    """The positions at given parts of a curve's length, by linear interpolation of its chord lengths, `[n] -> [n]`."""
-    t = torch.linspace(0, 1, _INVERSION_POINTS, dtype=torch.float64)
-    steps = curve.coefficients(t).diff(dim=0)  # [256, K]
-    chords = torch.einsum("tk,km,tm->t", steps, curve.gram, steps).clamp(min=0).sqrt()
-    lengths = torch.cat([torch.zeros(1, dtype=torch.float64), chords.cumsum(0)])
-    if lengths[-1] == 0:
-        return parts
-    lengths = lengths / lengths[-1]
-    after = torch.searchsorted(lengths, parts).clamp(1, len(t) - 1)
-    low, high = lengths[after - 1], lengths[after]
-    return t[after - 1] + (parts - low) / (high - low).clamp(min=1e-300) * (t[after] - t[after - 1])

@@ -1,5 +1,6 @@
 """The settings of a fit: flags of `modeconn fit`, keys of its YAML file, arguments of `fit_curve`."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,7 +23,9 @@ class FitSettings:
         default="garipov",
         metadata=flag_help("garipov: constant to half of the steps, then down to 1 % at 90 %; draxler: 1, 0.1, 0.01"),
     )
-    weight_decay: float = field(default=0.0, metadata=flag_help("decoupled weight decay of the bends"))
+    weight_decay: float = field(
+        default=0.0, metadata=flag_help("weight decay of the bends: decoupled, with sgd a part of the gradient")
+    )
     max_grad_norm: float = field(default=1.0, metadata=flag_help("gradients are clipped to this L2 norm"))
     per_device_train_batch_size: int = field(default=8, metadata=flag_help("examples at a position"))
     gradient_accumulation_steps: int = field(default=1, metadata=flag_help("batches a position and step"))
@@ -34,6 +37,9 @@ class FitSettings:
     bf16: bool = field(default=False, metadata=flag_help("autocast to bf16; the points stay in float32"))
     score_eos: bool = field(default=True, metadata=flag_help("train the end-of-sequence token after the answer"))
     separator: str = field(default=" ", metadata=flag_help("between prompt and answer, where neither has a blank"))
+    mask_labels: bool = field(
+        default=False, metadata=flag_help("leave out classes that are not the task's own (classifiers)")
+    )
     max_length: int | None = field(default=None, metadata=flag_help("tokens a row; none takes what the model holds"))
     token_budget: int = field(default=2048, metadata=flag_help("tokens a batch in validation, padding included"))
     train_split: str = field(default="train", metadata=flag_help("split that the bends are fitted on"))
@@ -41,6 +47,9 @@ class FitSettings:
     eval_steps: int = field(default=100, metadata=flag_help("steps between validations; 0 validates at the end only"))
     eval_points: int = field(default=5, metadata=flag_help("positions of a validation, evenly spaced inside (0, 1)"))
     patience: int = field(default=5, metadata=flag_help("validations without a lower worst loss before it stops"))
+    save_steps: int = field(
+        default=0, metadata=flag_help("steps between kept states; 0 keeps one at every validation only")
+    )
     seed: int = field(default=0, metadata=flag_help("seed of batches and positions"))
 
     def __post_init__(self) -> None:
@@ -56,8 +65,10 @@ class FitSettings:
             "patience",
         ):
             self._check(name, "a number above 0", holds=getattr(self, name) > 0)
-        for name in ("weight_decay", "eval_steps"):
+        for name in ("weight_decay", "eval_steps", "save_steps"):
             self._check(name, "0 or a number above", holds=getattr(self, name) >= 0)
+        for name in ("learning_rate", "weight_decay"):
+            self._check(name, "a finite number", holds=math.isfinite(getattr(self, name)))
         for name, choices in (
             ("optimizer", ("adamw", "sgd")),
             ("schedule", ("garipov", "draxler", "constant")),
@@ -68,8 +79,8 @@ class FitSettings:
         self._check("eval_split", "a split other than test", holds=self.eval_split != "test")
         self._check("train_split", "a split other than test", holds=self.train_split != "test")
         weights = self.task_weights
-        holds = weights is None or (len(weights) > 0 and min(weights) >= 0 and sum(weights) > 0)
-        self._check("task_weights", "weights of at least 0, not all 0", holds=holds)
+        holds = weights is None or (len(weights) > 0 and min(weights) >= 0 and 0 < sum(weights) < math.inf)
+        self._check("task_weights", "finite weights of at least 0, not all 0", holds=holds)
 
     def _check(self, name: str, expected: str, *, holds: bool) -> None:
         """Raises FitError unless a field's value may be used."""

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from modeconn.evaluation.gate import check_finite
+from modeconn.fitting.reader import Reader
 from modeconn.fitting.settings import FitSettings
-from modeconn.models.point_model import Encoded, PointModel
+from modeconn.models.point_model import Encoded
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
 
@@ -16,7 +17,7 @@ class Validation:
     """The validation splits of a fit.
 
     Args:
-        model: The model.
+        readers: By what each task is scored.
         tasks: The tasks.
         weights: One weight a task.
         settings: Split, number of positions, token budget.
@@ -26,13 +27,18 @@ class Validation:
     """
 
     def __init__(
-        self, model: PointModel, tasks: Sequence[Any], weights: Sequence[float], settings: FitSettings
+        self, readers: Sequence[Reader], tasks: Sequence[Any], weights: Sequence[float], settings: FitSettings
     ) -> None:
         encoding = EncodingSettings(
-            max_length=settings.max_length, token_budget=settings.token_budget, separator=settings.separator
+            max_length=settings.max_length,
+            token_budget=settings.token_budget,
+            mask_labels=settings.mask_labels,
+            separator=settings.separator,
+            generate=False,  # losses are all that is asked for
         )
-        self.model = model
-        self.encoded: list[Encoded] = [model.encode(task, settings.eval_split, encoding) for task in tasks]
+        self._readers = list(readers)
+        pairs = zip(readers, tasks, strict=True)
+        self.encoded: list[Encoded] = [one.model.encode(task, settings.eval_split, encoding) for one, task in pairs]
         self.weights = np.asarray(weights) / np.sum(weights)
         # Inside the ends, which no fit moves: their loss would hide what happens between them.
         self.positions = np.linspace(0.0, 1.0, settings.eval_points + 2)[1:-1].tolist()
@@ -62,8 +68,12 @@ class Validation:
 
     def _loss(self, curve: Path, t: float, step: int) -> float:
         """The weighted mean loss at a position."""
-        means = []
-        for split, sums in zip(self.encoded, self.model.evaluate(curve(t), self.encoded), strict=True):
-            check_finite(sums.loss_sum, f"{split.task}/{split.split} at t={t:g} after step {step} of the fit")
-            means.append(sums.loss_sum.sum() / sums.num_tokens.sum())
-        return float(self.weights @ np.array(means))
+        point, means = curve(t), np.zeros(len(self.encoded))
+        for reader in dict.fromkeys(self._readers):
+            tasks = [task for task, one in enumerate(self._readers) if one is reader]
+            found = reader.evaluate(point, [self.encoded[task] for task in tasks])
+            for task, sums in zip(tasks, found, strict=True):
+                split = self.encoded[task]
+                check_finite(sums.loss_sum, f"{split.task}/{split.split} at t={t:g} after step {step} of the fit")
+                means[task] = sums.loss_sum.sum() / sums.num_tokens.sum()
+        return float(self.weights @ means)

@@ -34,6 +34,7 @@ from modeconn.models.loading import (
     set_padding,
     tokenizer_source,
 )
+from modeconn.models.packable import with_packing
 from modeconn.models.placing import Weights, check_fits, placed
 from modeconn.models.prompted import loaded_from_folder, room_for_prompts
 from modeconn.models.quantised import loading_options
@@ -79,6 +80,7 @@ class AdapterModel:
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
         quantization: Any = None,  # noqa: ANN401
+        packed: bool | None = None,
     ) -> "AdapterModel":
         """Load a base model for some adapters.
 
@@ -92,6 +94,7 @@ class AdapterModel:
             quantization: "torchao-int8", "bnb-8bit", "bnb-4bit" (needs torchao or bitsandbytes) or a quantisation
                 config of transformers, to round the base's weights while it is loaded. Points run beside them,
                 unrounded. A checkpoint that is quantised already needs none.
+            packed: False pads rows; else they go without padding where the model gives the same logits (see `packing`).
 
         Raises:
             ModelError: If the base cannot be loaded or is not the adapters', the device cannot be used, or `labels` are
@@ -120,15 +123,9 @@ class AdapterModel:
         model_labels = model_labels or base_labels(getattr(module.config, "id2label", None))
         tokenizer = load_tokenizer(tokenizer_source(source, adapters) if fit_vocabulary(module, adapters) else source)
         set_padding(module.config, tokenizer)
-        model = cls(
-            module if module.device == device else module.to(device),  # a quantised one may not be moved
-            tokenizer,
-            family_of(task_type, model_labels),
-            str(source),
-            fingerprint,
-            room_for_prompts(adapters),
-            absent,
-        )
+        module = module if module.device == device else module.to(device)  # a quantised one may not be moved
+        family = with_packing(family_of(task_type, model_labels), module, wanted=packed)
+        model = cls(module, tokenizer, family, str(source), fingerprint, room_for_prompts(adapters), absent)
         for adapter in adapters:
             model.check(adapter)
         return model

@@ -16,17 +16,19 @@ class Batch:
     """Rows that go through the model together.
 
     Attributes:
-        inputs: The model's arguments, `[B, L]` each.
+        inputs: The model's arguments, `[B, L]` each; `[1, T]` where the rows stand one after the other.
         targets: Tokens to score `[B, A]`, padded with -100; classes `[B, 1]` for a classifier.
+        lengths: The tokens of each of the rows that stand one after the other; None where they are padded.
     """
 
     inputs: dict[str, torch.Tensor]
     targets: torch.Tensor
+    lengths: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
         inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
-        return Batch(inputs, self.targets.to(device, non_blocking=True))
+        return Batch(inputs, self.targets.to(device, non_blocking=True), self.lengths)
 
 
 @dataclass(frozen=True)

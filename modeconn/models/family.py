@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from modeconn.models.encoded import Batch, pad
+from modeconn.models.packing import pack, packed_classes, packed_logits, unpack
 from modeconn.tasks.encoding import (
     EncodingSettings,
     Tokenizer,
@@ -50,9 +51,14 @@ class Family(Protocol):
 
 @dataclass(frozen=True)
 class Causal:
-    """Decoders: the answer follows the prompt; padding is on the left, so that all answers end together."""
+    """Decoders: the answer follows the prompt; padding is on the left, so that all answers end together.
+
+    Attributes:
+        packed: Whether rows stand one after the other instead, without padding.
+    """
 
     task_type: str = "CAUSAL_LM"
+    packed: bool = False
 
     def encode(
         self, task: Task, split: str, tokenizer: Tokenizer, max_length: int, settings: EncodingSettings
@@ -65,18 +71,24 @@ class Causal:
         return len(row.context) + len(row.targets) - 1
 
     def collate(self, rows: list[Row], pad_id: int) -> Batch:
-        """Inputs `[B, L]` padded on the left, and targets `[B, A]` that belong to the last A positions."""
+        """Inputs `[B, L]` padded on the left, or packed, and targets `[B, A]` that belong to the last A positions."""
         read = [(row.context + row.targets)[:-1] for row in rows]
+        targets = pad([row.targets for row in rows], IGNORED, left=True)
+        if self.packed:
+            return Batch(pack(read), targets, tuple(map(len, read)))
         mask = pad([[1] * len(tokens) for tokens in read], 0, left=True)  # [B, L]
         inputs = {
             "input_ids": pad(read, pad_id, left=True),
             "attention_mask": mask,
             "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
         }
-        return Batch(inputs, pad([row.targets for row in rows], IGNORED, left=True))
+        return Batch(inputs, targets)
 
     def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """The head at the last A positions only, where the model offers it."""
+        if batch.lengths is not None and reads_packed(model):
+            return packed_logits(model, batch.inputs, batch.lengths, batch.targets != IGNORED)
+        batch = padded(batch, left=True)
         accepted = inspect.signature(model.forward).parameters
         inputs = {name: value for name, value in batch.inputs.items() if name in accepted}
         width = batch.targets.shape[1]
@@ -127,10 +139,12 @@ class Classifier:
 
     Attributes:
         labels: Names of the classes, in the order of the head.
+        packed: Whether texts stand one after the other instead of being padded.
     """
 
     labels: tuple[str, ...]
     task_type: str = field(default="SEQ_CLS")
+    packed: bool = False
 
     def encode(
         self, task: Task, split: str, tokenizer: Tokenizer, max_length: int, settings: EncodingSettings
@@ -144,17 +158,38 @@ class Classifier:
         return len(row.context)
 
     def collate(self, rows: list[Row], pad_id: int) -> Batch:
-        """Texts `[B, L]` padded on the right, and classes `[B, 1]`."""
+        """Texts `[B, L]` padded on the right, or packed, and classes `[B, 1]`."""
         contexts = [row.context for row in rows]
+        targets = torch.tensor([row.targets for row in rows])
+        if self.packed:
+            return Batch(pack(contexts), targets, tuple(map(len, contexts)))
         inputs = {
             "input_ids": pad(contexts, pad_id, left=False),
             "attention_mask": pad([[1] * len(context) for context in contexts], 0, left=False),
         }
-        return Batch(inputs, torch.tensor([row.targets for row in rows]))
+        return Batch(inputs, targets)
 
     def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """One row of logits a text."""
+        if batch.lengths is not None and reads_packed(model):
+            return packed_classes(model, batch.inputs, batch.lengths)[:, None, :]
+        batch = padded(batch, left=False)
         return model(**batch.inputs).logits[:, None, :]  # [B, C] -> [B, 1, C]
+
+
+def reads_packed(model: torch.nn.Module) -> bool:
+    """Whether rows may stand one after the other: not where a point is modules of its own, such as a prompt."""
+    return not getattr(model, "needs_padding", False)
+
+
+def padded(batch: Batch, *, left: bool) -> Batch:
+    """A batch whose rows are padded; the same one if they are."""
+    if batch.lengths is None:
+        return batch
+    inputs = unpack(batch.inputs, batch.lengths, left=left)
+    if left:
+        inputs["position_ids"] = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    return Batch(inputs, batch.targets)
 
 
 def score_batch(

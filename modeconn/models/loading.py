@@ -225,10 +225,13 @@ def _from_local_first(loader: Callable[..., Any], source: str | Path, **kwargs: 
     path = Path(source).expanduser()
     name = str(path.resolve()) if path.is_dir() else str(source)
     try:
+        on_hub = _may_be_on_hub(name)
+        if on_hub:
+            _check_there(name)
         try:
             return loader(name, local_files_only=True, **kwargs)
         except OSError:
-            if not _may_be_on_hub(name):
+            if not on_hub:
                 raise
             return loader(name, **kwargs)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... for files that do not serve
@@ -238,6 +241,17 @@ def _from_local_first(loader: Callable[..., Any], source: str | Path, **kwargs: 
             got=_told(error) if path.is_dir() else f"no such folder; {_told(error)}",
             remedy="check the path; --base-model overrides the name that an adapter carries",
         ) from error
+
+
+def _check_there(name: str) -> None:
+    """Raise if a model is not in the cache, and the hub does not have it or cannot be reached: it is asked once.
+
+    transformers tries every file six times, some of them even where it is told to look in the cache only.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        get_hf_file_metadata(hf_hub_url(name, "config.json"))
 
 
 def _may_be_on_hub(name: str) -> bool:

@@ -27,7 +27,12 @@ class Prompted(nn.Module):
 
     Args:
         peft_model: The model that PEFT made.
+
+    Attributes:
+        needs_padding: True: rows that stand one after the other are padded for it.
     """
+
+    needs_padding = True
 
     def __init__(self, peft_model: Any) -> None:  # noqa: ANN401
         super().__init__()
@@ -126,6 +131,7 @@ def loaded_by_peft(model: nn.Module, folder: Path, point: Adapter) -> Iterator[n
     _check_loaded(peft_model, point)
     prompted = peft_model.active_peft_config.is_prompt_learning
     module: Any = (Prompted(peft_model) if prompted else peft_model.base_model.model).eval()
+    module.needs_padding = True  # its attention may be PEFT's own
     try:
         _probe(module, peft_model.device)
     except Exception as error:  # whatever happens deep inside of a model that is given vectors of other sizes

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import ModelError, listed
+from modeconn.models.folded_linear import take_turns
 from modeconn.models.placing import placed
 
 
@@ -47,8 +48,8 @@ class Trainable:
 def placed_trainable(model: nn.Module, point: Trainable) -> Iterator[None]:
     """A context in which the model is the function of a point with gradients; afterwards it is what it was.
 
-    The fixed part costs one product of small factors a module; gradients are formed for the branches and saved
-    tensors only, never for a dense weight.
+    The fixed part costs two products of small factors a module, and the memory of one folded weight (see
+    `folded_linear`); gradients are formed for the branches and saved tensors only, never for a dense weight.
 
     Args:
         model: The base model.
@@ -59,7 +60,8 @@ def placed_trainable(model: nn.Module, point: Trainable) -> Iterator[None]:
     """
     with ExitStack() as undo:
         if point.fixed is not None:
-            undo.enter_context(placed(model, point.fixed))
+            left = take_turns(model, point.fixed.updates, undo)
+            undo.enter_context(placed(model, replace(point.fixed, updates=left)))
         for name, branch in point.branches.items():
             module = model.get_submodule(name.rpartition(".")[0])
             if not isinstance(module, nn.Linear | nn.Embedding | Conv1D):

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import torch
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.heads import Heads
 from modeconn.errors import PathError
-from modeconn.paths.curve import Curve, check_count, curve_name, derived, evenly
-from modeconn.paths.line import LinearPath
+from modeconn.paths.curve import Curve, check_count, curve_name, derived
 from modeconn.paths.path import Space
+from modeconn.paths.straight import straight
 
 MAX_BENDS = 16
 
@@ -24,12 +25,20 @@ class BezierCurve(Curve):
         points: The K control points: start, bends, end.
         space: The coordinates in which they are combined.
         name: How tables call the path; "bezier start -> end" by default.
+        heads: Whose head counts where the points' differ, as in `Path`.
 
     Raises:
         PathError: If there are fewer than 2 or more than 18 points, or they cannot be combined in the space.
     """
 
-    def __init__(self, points: Sequence[Adapter], *, space: Space = "weights", name: str | None = None) -> None:
+    def __init__(
+        self,
+        points: Sequence[Adapter],
+        *,
+        space: Space = "weights",
+        name: str | None = None,
+        heads: Heads | None = None,
+    ) -> None:
         check_count(
             "control points on one Bezier curve",
             len(points),
@@ -37,7 +46,7 @@ class BezierCurve(Curve):
             most=MAX_BENDS + 2,
             remedy="give both ends; join more bends in a PiecewiseBezier or a PolygonalChain",
         )
-        super().__init__(points, space=space, name=curve_name("bezier", points, name))
+        super().__init__(points, space=space, name=curve_name("bezier", points, name), heads=heads)
 
     @classmethod
     def between(
@@ -48,6 +57,8 @@ class BezierCurve(Curve):
         num_bends: int = 1,
         space: Space = "weights",
         name: str | None = None,
+        heads: Heads | None = None,
+        bend_rank: int | None = None,
     ) -> "BezierCurve":
         """The curve whose bends lie evenly on the line, so that it is the line: where a fit begins.
 
@@ -55,16 +66,20 @@ class BezierCurve(Curve):
             start: The point at t = 0.
             end: The point at t = 1.
             num_bends: How many free points lie between them, 0 to 16.
-            space: The coordinates; in weights space a bend has rank `r_0 + r_1`, which holds the line exactly.
+            space: The coordinates.
             name: How tables call the path.
+            heads: Whose head counts where the ends' differ, as in `Path`.
+            bend_rank: The rank of every bend, in weights space. `r_0 + r_1` by default, which holds the line
+                exactly. Of a smaller one the bends are the nearest to the line's points, so that the curve is not
+                quite the line; of a larger one it is the line, with more directions in which it can leave it.
 
         Raises:
-            PathError: If the number of bends is out of range.
+            PathError: If the number of bends or their rank is out of range, or the rank cannot be chosen.
         """
         remedy = "choose fewer bends, or join several curves in a PiecewiseBezier"
         check_count("bends on one Bezier curve", num_bends, least=0, most=MAX_BENDS, remedy=remedy)
-        line = LinearPath(start, end, space=space, name=curve_name("bezier", [start, end], name))
-        return derived(line, BezierCurve, evenly(num_bends + 2), name=line.name)
+        options = {"space": space, "name": name, "heads": heads, "bend_rank": bend_rank}
+        return straight(BezierCurve, "bezier", (start, end), num_bends + 2, **options)
 
     @property
     def degree(self) -> int:

@@ -69,12 +69,6 @@ def curve_name(kind: str, points: Sequence[Adapter], name: str | None) -> str:
     return name or f"{kind} {points[0].name} -> {points[-1].name}"
 
 
-def evenly(num_points: int) -> torch.Tensor:
-    """Coefficients of points evenly on the line between two, `[num_points, 2]`, float64; the ends exactly."""
-    t = torch.arange(num_points, dtype=torch.float64) / (num_points - 1)
-    return torch.stack([1 - t, t], dim=1)
-
-
 def derivative(path: Path, t: torch.Tensor) -> torch.Tensor:
     """The derivative of a path's coefficients, `[T] -> [T, K]`: its own, or by automatic differentiation.
 

@@ -6,11 +6,12 @@ from typing import Self
 import torch
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.heads import Heads
 from modeconn.errors import PathError
 from modeconn.paths.bezier import MAX_BENDS, BezierCurve, bernstein, bernstein_derivative, elevation
-from modeconn.paths.curve import Curve, check_count, curve_name, derived, evenly
-from modeconn.paths.line import LinearPath
+from modeconn.paths.curve import Curve, check_count, curve_name, derived
 from modeconn.paths.path import Space
+from modeconn.paths.straight import straight
 
 
 class Segmented(Curve):
@@ -21,10 +22,13 @@ class Segmented(Curve):
         degree: n.
         space: The coordinates in which they are combined.
         name: How tables call the path.
+        heads: Whose head counts.
     """
 
-    def __init__(self, points: Sequence[Adapter], degree: int, *, space: Space, name: str | None) -> None:
-        super().__init__(points, space=space, name=name)
+    def __init__(
+        self, points: Sequence[Adapter], degree: int, *, space: Space, name: str | None, heads: Heads | None
+    ) -> None:
+        super().__init__(points, space=space, name=name, heads=heads)
         self.degree = degree
 
     @property
@@ -106,13 +110,20 @@ class PiecewiseBezier(Segmented):
         degree: n, the degree of every curve.
         space: The coordinates in which they are combined.
         name: How tables call the path; "piecewise-bezier start -> end" by default.
+        heads: Whose head counts where the points' differ, as in `Path`.
 
     Raises:
         PathError: If the degree is not 1 to 17, or the points are not `S n + 1`.
     """
 
     def __init__(
-        self, points: Sequence[Adapter], degree: int, *, space: Space = "weights", name: str | None = None
+        self,
+        points: Sequence[Adapter],
+        degree: int,
+        *,
+        space: Space = "weights",
+        name: str | None = None,
+        heads: Heads | None = None,
     ) -> None:
         _check_degree(degree)
         if len(points) < degree + 1 or (len(points) - 1) % degree:
@@ -122,7 +133,7 @@ class PiecewiseBezier(Segmented):
                 got=f"{len(points)}",
                 remedy="give every joint once, and the same number of bends between any two",
             )
-        super().__init__(points, degree, space=space, name=curve_name("piecewise-bezier", points, name))
+        super().__init__(points, degree, space=space, name=curve_name("piecewise-bezier", points, name), heads=heads)
 
     @classmethod
     def between(
@@ -134,6 +145,8 @@ class PiecewiseBezier(Segmented):
         degree: int = 2,
         space: Space = "weights",
         name: str | None = None,
+        heads: Heads | None = None,
+        bend_rank: int | None = None,
     ) -> "PiecewiseBezier":
         """The path whose joints and bends lie evenly on the line, so that it is the line.
 
@@ -144,14 +157,19 @@ class PiecewiseBezier(Segmented):
             degree: n, the degree of each.
             space: The coordinates.
             name: How tables call the path.
+            heads: Whose head counts where the ends' differ, as in `Path`.
+            bend_rank: The rank of every bend and joint, in weights space. `r_0 + r_1` by default, which holds the line
+                exactly. Of a smaller one the bends are the nearest to the line's points, so that the path is not
+                quite the line; of a larger one it is the line, with more directions in which it can leave it.
 
         Raises:
-            PathError: If the degree or the number of curves is out of range.
+            PathError: If the degree, the number of curves or the rank is out of range, or the rank cannot be chosen.
         """
         _check_degree(degree)
         check_count("segments", num_segments, least=1, remedy="give the number of curves in a row")
-        line = LinearPath(start, end, space=space, name=curve_name("piecewise-bezier", [start, end], name))
-        return derived(line, PiecewiseBezier, evenly(num_segments * degree + 1), name=line.name, degree=degree)
+        options = {"space": space, "name": name, "heads": heads, "bend_rank": bend_rank}
+        num_points = num_segments * degree + 1
+        return straight(PiecewiseBezier, "piecewise-bezier", (start, end), num_points, degree=degree, **options)
 
 
 def _check_degree(degree: int) -> None:

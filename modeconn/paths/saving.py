@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from modeconn import atomic
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.heads import with_heads_of
 from modeconn.errors import PathError, listed
 from modeconn.paths.bezier import BezierCurve
 from modeconn.paths.chain import PolygonalChain
@@ -49,13 +50,6 @@ def save_path(path: Path, folder: str | FilePath) -> FilePath:
             got=type(path).__name__,
             remedy="save the path that it was made from",
         )
-    if path.heads == "own":
-        raise PathError(
-            f"the path {path.name!r} cannot be saved",
-            expected='one head all along: heads="shared" or "skip", or heads as coordinates of the path',
-            got='heads="own"',
-            remedy="save it once with each head",
-        )
     if folder.exists() and any(folder.iterdir()) and not (folder / PATH_FILE).exists():
         raise PathError(
             f"cannot save a path to {folder}",
@@ -66,7 +60,7 @@ def save_path(path: Path, folder: str | FilePath) -> FilePath:
     try:
         with atomic.replacing(folder, scratch=folder.parent) as temporary:
             temporary.mkdir()
-            points = [_save_point(point, temporary, number) for number, point in enumerate(path.points)]
+            points = [_save_point(point, temporary, number) for number, point in enumerate(_with_own_heads(path))]
             content = {
                 "kind": names[type(path)],
                 "space": path.space,
@@ -116,10 +110,19 @@ def load_path(folder: str | FilePath) -> Path:
     # Saved points lie in the path's coordinates already; aligning them again would turn the bends.
     read_in = "factors" if space == "aligned-factors" else space
     arguments = points if kind in ("line", "slerp") else [points]
+    if content.get("heads") == "own":  # the end brings its own head along, which the path keeps aside
+        degree["heads"] = "own"
     path = make(*arguments, space=read_in, name=content["name"], **degree)
     path.space = space
     path.heads = content.get("heads")  # the points were saved under the policy
     return path
+
+
+def _with_own_heads(path: Path) -> tuple[Adapter, ...]:
+    """A path's control points; with `heads="own"` the last one has its own head again."""
+    if path.heads != "own":
+        return path.points
+    return (*path.points[:-1], with_heads_of(path.end, path.head_of_end))
 
 
 def _save_point(point: Adapter, folder: FilePath, number: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Self, overload
 import torch
 
 from modeconn.adapters.adapter import Adapter, combine
+from modeconn.adapters.heads import Heads
 from modeconn.adapters.update import BaseWeights, Update
 from modeconn.paths.curve import Curve
 from modeconn.paths.path import Space
@@ -32,13 +33,22 @@ class SlerpPath(Curve):
         end: The point at t = 1.
         space: The coordinates.
         name: How tables call the path; "slerp start -> end" by default.
+        heads: Whose head counts where the ends' differ, as in `Path`.
 
     Raises:
         PathError: If the points cannot be combined in the space.
     """
 
-    def __init__(self, start: Adapter, end: Adapter, *, space: Space = "weights", name: str | None = None) -> None:
-        super().__init__([start, end], space=space, name=name or f"slerp {start.name} -> {end.name}")
+    def __init__(
+        self,
+        start: Adapter,
+        end: Adapter,
+        *,
+        space: Space = "weights",
+        name: str | None = None,
+        heads: Heads | None = None,
+    ) -> None:
+        super().__init__([start, end], space=space, name=name or f"slerp {start.name} -> {end.name}", heads=heads)
 
     def with_points(self, points: Sequence[Adapter]) -> Self:
         """The arcs between two other points, in the path's coordinates."""

@@ -53,7 +53,7 @@ def in_setting(rows: pd.DataFrame, *, split: str | None, space: str | None) -> p
         RunError: Several and none chosen, or the chosen one is not there.
     """
     rows = columns.pick(rows, "split", split, figure=FIGURE, remedy="pass split= with one of them")
-    if space is None and (rows.groupby("path", sort=False)["space"].nunique() == 1).all():
+    if space is None and len(rows[["path", "space"]].drop_duplicates()) == len(names(rows, "path")):
         return rows  # a panel names the space of its path
     return columns.pick(rows, "space", space, figure=FIGURE, remedy="pass space= with one of them")
 

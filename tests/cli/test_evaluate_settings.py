@@ -1,7 +1,6 @@
 """Settings of `modeconn evaluate`: what each does, what is recorded of it, and where it is refused."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -166,11 +165,3 @@ def test_a_tolerance_chooses_the_positions_and_is_reported(
     assert resolution["num_evaluations"].iloc[0] == len(positions)
     assert positions.diff().dropna().round(6).nunique() > 1  # Chebyshev nodes, not a grid
     assert "how well the positions resolve the mean loss" in capsys.readouterr().out
-
-
-def test_a_dry_run_with_a_tolerance_counts_on_the_points_of_a_smooth_line(
-    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*line, "--tolerance", "0.01", "--dry-run", "--output-dir", str(tmp_path / "out")]) == 0
-    assert re.search(r"^points +21 *$", capsys.readouterr().out, re.MULTILINE)
-    assert not (tmp_path / "out").exists()

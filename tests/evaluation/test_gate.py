@@ -1,7 +1,10 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tiny import make_adapter, make_base
 
 import modeconn as mc
 from modeconn.adapters import LowRank, Update
@@ -57,6 +60,41 @@ def infinite(adapter: mc.Adapter) -> mc.Adapter:
     part = adapter.updates[name].parts[0]
     huge = Update.of(LowRank(part.up * torch.inf, part.down, 1.0))
     return replace(adapter, updates={**adapter.updates, name: huge}, source=None, name="overflowed")
+
+
+def cancelling(folder: Path, family: str, factor: float) -> mc.Adapter:
+    """An adapter that takes away most of what its base's weights are, so that float32 leaves rounding behind."""
+    base = make_base(folder / "base", family)
+    adapter = make_adapter(folder / "adapter", base, family, seed=1)
+    weights, tensors = load_file(base / "model.safetensors"), load_file(adapter / "adapter_model.safetensors")
+    for name, update in mc.Adapter.from_pretrained(adapter).updates.items():
+        weights[name] = weights[name] - factor * update.dense()
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    larger = {name: value * factor if "lora_A" in name else value for name, value in tensors.items()}
+    save_file(larger, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    return mc.Adapter.from_pretrained(adapter)
+
+
+def test_rounding_of_extreme_weights_is_told_from_an_error(tasks: list[mc.Task], tmp_path: Path) -> None:
+    point = cancelling(tmp_path, "llama", 3e3)
+    model = mc.AdapterModel.from_pretrained(adapters=[point])
+    encoded = [model.encode(task) for task in tasks]
+    assert 1e-4 < check_ends(model, [point], encoded)[point.name] < 5e-3
+    for name, value in model.module.named_parameters():
+        assert value.dtype == torch.float32, name
+    off = replace(point * 1.00001, source=point.source, name="off")  # no more than rounding might be
+    with pytest.raises(mc.EvaluationError, match=r"(?s)'off' of the path is not the adapter.*with --dtype float64: if"):
+        check_ends(model, [off], encoded)
+
+
+def test_rounding_beyond_that_of_narrow_dtypes_is_refused(tasks: list[mc.Task], tmp_path: Path) -> None:
+    point = cancelling(tmp_path, "llama", 1e5)
+    expected = r"is not the adapter(?s:.*)within 0.0001 in torch.float32\n.*\n  remedy: repeat with --dtype float64: if it"
+    model = mc.AdapterModel.from_pretrained(adapters=[point])
+    with pytest.raises(mc.EvaluationError, match=expected):
+        check_ends(model, [point], [model.encode(task) for task in tasks])
+    exact = mc.AdapterModel.from_pretrained(adapters=[point], dtype="float64")
+    assert max(check_ends(exact, [point], [exact.encode(task) for task in tasks]).values()) < 1e-8
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -88,7 +88,7 @@ def test_the_expected_loss_is_the_weighted_mean_of_the_tasks_losses_per_token(ma
     point = torch.zeros(2)
     with torch.no_grad():
         for number in range(90):
-            batch, divisors = mixture.batch(number)
+            batch, divisors = mixture.collated(mixture.rows(number))
             for (task, _), value in zip(mixture.rows(number), model.batch_losses(batch) / divisors, strict=True):
                 point[task] += value
     rows = np.bincount([task for task, _ in all_rows(mixture, 90)])

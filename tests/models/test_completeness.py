@@ -37,7 +37,9 @@ def test_peft_must_find_all_that_it_makes(adapters, bases, tmp_path):
     folder = without(adapters("llama", seed=1), tmp_path / "half", "layers.1.")
     model = mc.AdapterModel.from_pretrained(bases("llama"))
     point = mc.Adapter.from_pretrained(folder)
-    expected = r"PEFT finds half incomplete\n  expected: .*\n  got: .*layers\.1\.self_attn\.q_proj\.lora_A(?s:.*)remedy:"
+    expected = (
+        r"PEFT finds half incomplete\n  expected: .*\n  got: .*layers\.1\.self_attn\.q_proj\.lora_A(?s:.*)remedy:"
+    )
     with pytest.raises(ModelError, match=expected), loaded_from_folder(model.twin(), point):
         pass
 

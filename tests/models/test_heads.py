@@ -91,13 +91,32 @@ def test_a_wrong_number_of_labels_is_refused(head):
         mc.AdapterModel.from_pretrained(adapters=[head()], labels=["good", "bad"])
 
 
-def task_of(labels):
-    return mc.Task.from_records("tone", {"test": [{"text": "cat", "label": labels[0]}]}, labels=labels)
+def task_of(labels, name="tone"):
+    return mc.Task.from_records(name, {"test": [{"text": "cat", "label": labels[0]}]}, labels=labels)
 
 
-def test_a_task_with_as_many_labels_names_the_classes(head):
+def test_a_task_that_declares_as_many_labels_names_the_classes(head):
     model = mc.AdapterModel.from_pretrained(adapters=[head()])
     assert model.encode(task_of(("maybe", "bad", "good"))).rows.answers == (0,)
+    assert model.classes_taken == {"tone": ("maybe", "bad", "good")}
+
+
+def test_the_order_of_labels_that_nobody_declared_names_no_classes(head):
+    """Sorted, they are in the order of the head by chance only."""
+    records = [{"text": "cat", "label": label} for label in ("maybe", "bad", "good")]
+    task = mc.Task.from_records("tone", {"test": records})
+    assert task.labels == ("bad", "good", "maybe")
+    expected = (
+        r"classes are not known\n  expected: 3 names in the order of the head, such as \"labels\" in a task.json\n"
+        r"  got: none recorded with the adapters or the base, and those of tone were collected from its data, in "
+        r"alphabetical order\n  remedy: give labels=\.\.\. "
+    )
+    point = head()
+    with pytest.raises(ModelError, match=expected):
+        mc.AdapterModel.from_pretrained(adapters=[point]).encode(task)
+    given = mc.AdapterModel.from_pretrained(adapters=[point], labels=("maybe", "bad", "good"))
+    assert given.encode(task).rows.answers == (0, 1, 2)
+    assert given.classes_taken == {}
 
 
 def test_a_second_task_does_not_name_the_classes_otherwise(head):
@@ -105,26 +124,27 @@ def test_a_second_task_does_not_name_the_classes_otherwise(head):
     model.encode(task_of(("maybe", "bad", "good")))
     expected = (
         r"two tasks name the classifier's classes differently\n  expected: one list of names .*\n"
-        r"  got: \['maybe', 'bad', 'good'\] and \['good', 'bad', 'maybe'\]\n  remedy: give labels=\.\.\. "
+        r"  got: \['maybe', 'bad', 'good'\] \(tone\) and \['good', 'bad', 'maybe'\] \(mood\)\n  remedy: give labels="
     )
     with pytest.raises(ModelError, match=expected):
-        model.encode(task_of(("good", "bad", "maybe")))
-    model.encode(task_of(("maybe", "bad", "good")))
+        model.encode(task_of(("good", "bad", "maybe"), "mood"))
+    model.encode(task_of(("maybe", "bad", "good"), "mood"))
 
 
 def test_classes_that_nobody_names_are_an_error(head):
     model = mc.AdapterModel.from_pretrained(adapters=[head()])
     expected = (
         r"classes are not known\n  expected: 3 names in the order of the head\n"
-        r"  got: none recorded with the adapters or the base, and the task has 2 labels\n  remedy: give labels=\.\.\. "
+        r"  got: none recorded with the adapters or the base, and the task tone has 2 labels\n  remedy: give labels=\.\.\. "
     )
     with pytest.raises(ModelError, match=expected):
         model.encode(task_of(("good", "bad")))
 
 
 def test_a_task_of_free_answers_names_no_classes():
-    with pytest.raises(ModelError, match="and the task has no labels"):
-        labels_for_task((), None, 3, guessed=[])
+    free = mc.Task.from_records("free", {"test": [{"prompt": "cat", "answer": "dog"}]})
+    with pytest.raises(ModelError, match="and the task free has no labels"):
+        labels_for_task((), free, 3, taken={})
 
 
 def test_an_answer_outside_the_head_is_an_error(head):

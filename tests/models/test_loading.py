@@ -1,11 +1,14 @@
 """Base models from folders: the right class and dtype, and no weight left to chance."""
 
 import json
+import logging
 import shutil
+import time
 
 import pytest
 import torch
 from evaluation_tasks import make_task
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny import LABELS, make_adapter, make_base, make_tokenizer
 from transformers import BertModel, GPT2Config, GPT2ForSequenceClassification, RobertaConfig
@@ -99,7 +102,7 @@ def test_adapters_that_name_different_bases_need_one_to_be_given(adapters, bases
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("no/such-model", "OSError: We couldn't connect to "),
+        ("no/such-model", r"OfflineModeIsEnabled: Cannot reach https://\S+/no/such-model/"),
         ("/no/such/folder", "OSError: Repo id must be in the form"),
     ],
 )
@@ -110,6 +113,18 @@ def test_a_base_that_is_nowhere_is_told_with_reason_and_remedy(source, reason):
     )
     with pytest.raises(ModelError, match=expected):
         mc.AdapterModel.from_pretrained(source)
+
+
+def test_the_hub_is_asked_once_and_in_silence(tmp_path, monkeypatch, caplog, capfd):
+    """transformers would ask for 31 seconds, for one file alone."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)  # so that pytest hears it
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"'mistyped'\n.*\n  got: no such folder; \w+: "):
+        mc.AdapterModel.from_pretrained("mistyped", task_type="CAUSAL_LM")
+    assert time.monotonic() - began < 10
+    assert (caplog.text, capfd.readouterr().err) == ("", "")
 
 
 @pytest.mark.parametrize("name", ["models/missing", "a/b/c", "/a/b", "./missing", "models"])

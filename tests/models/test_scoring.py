@@ -9,7 +9,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
 import modeconn as mc
-from modeconn.models.family import Causal, score_batch
+from modeconn.models.family import IGNORED, Causal, padded, score_batch
 from modeconn.tasks.encoding import EncodingSettings
 
 FAMILIES = ["llama", "gpt2", "bert", "t5"]
@@ -173,8 +173,9 @@ def test_the_head_runs_at_the_scored_positions_only(family, loaded):
     encoded = model.encode(random_task())
     model.score_rows(model.module, encoded)
     hook.remove()
-    assert shapes == [(*batch.targets.shape, model.module.config.vocab_size) for batch in encoded.batches]
-    assert all(batch.targets.shape[1] < batch.inputs["input_ids"].shape[1] for batch in encoded.batches)
+    vocabulary = model.module.config.vocab_size
+    assert shapes == [(1, int((batch.targets != IGNORED).sum()), vocabulary) for batch in encoded.batches]
+    assert all(batch.targets.numel() < batch.inputs["input_ids"].numel() for batch in encoded.batches)
 
 
 class AllPositions(nn.Module):
@@ -184,7 +185,7 @@ class AllPositions(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids, attention_mask, position_ids, use_cache):
+    def forward(self, input_ids, position_ids, use_cache, attention_mask=None):
         return self.model(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=use_cache
         )
@@ -193,11 +194,14 @@ class AllPositions(nn.Module):
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_a_model_that_gives_all_logits_scores_the_same(family, loaded):
     model, _ = loaded(family)
-    batch = model.encode(random_task()).batches[0]
+    packed = model.encode(random_task()).batches[0]
+    batch = padded(packed, left=True)
     with torch.inference_mode():
+        from_packed = score_batch(Causal(), AllPositions(model.module), packed)[0]
         assert Causal().logits(AllPositions(model.module), batch).shape[1] == batch.targets.shape[1]
         few, all_ = (score_batch(Causal(), one, batch)[0] for one in (model.module, AllPositions(model.module)))
     torch.testing.assert_close(all_, few, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(from_packed, few, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("dtype", "kept"), [("float64", torch.float64), ("bfloat16", torch.float32)])

@@ -102,7 +102,7 @@ def test_the_ends_are_those_that_were_given():
 def test_a_curve_between_two_points_begins_as_the_line(space, num_bends):
     start, end = make_points(2)
     curve, line = BezierCurve.between(start, end, num_bends=num_bends, space=space), LinearPath(start, end, space=space)
-    assert (len(curve.bends), curve.name, curve.space) == (num_bends, "p0 -> p1", space)
+    assert (len(curve.bends), curve.name, curve.space) == (num_bends, "bezier p0 -> p1", space)
     for t in (0.3, 0.5, 0.8):
         gap = vectors(curve, curve(t)) - vectors(line, line(t))
         assert gap.norm() < 1e-6 * vectors(line, line(t)).norm()

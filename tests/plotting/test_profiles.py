@@ -1,4 +1,5 @@
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
 from modeconn.errors import RunError
@@ -36,8 +37,6 @@ def test_the_metrics_of_one_path_stand_side_by_side(one_path):
 
 
 def test_four_paths_stand_two_by_two(one_path):
-    import pandas as pd
-
     table = pd.concat([one_path.assign(path=f"{i} -> {i + 1}") for i in range(4)])
     figure = plot_profiles(table)
     assert figure.axes[0].get_subplotspec().get_gridspec().get_geometry() == (2, 2)
@@ -82,3 +81,18 @@ def test_unknown_metrics(profile_table, metric):
 def test_several_splits_need_a_choice(profile_table):
     with pytest.raises(RunError, match=r"holds 2 values of split"):
         plot_profiles(profile_table.assign(split=["eval", "test"] * 6))
+
+
+def test_every_path_may_have_a_space_of_its_own(profile_table):
+    """As a line in factors beside a curve in weights."""
+    spaces = profile_table["path"].map({"one -> two": "factors", "two -> three": "weights"})
+    panels = plot_profiles(profile_table.assign(space=spaces)).axes
+    told = [[text.get_text().split(",")[0] for text in ax.texts] for ax in panels]
+    assert ["factors space" in told[0], "weights space" in told[1]] == [True, True]
+
+
+def test_a_path_in_several_spaces_needs_a_choice(profile_table):
+    table = pd.concat([profile_table.assign(space=space) for space in ("weights", "factors")])
+    with pytest.raises(RunError, match=r"holds 2 values of space"):
+        plot_profiles(table)
+    assert len(plot_profiles(table, space="factors").axes) == 2

@@ -141,6 +141,39 @@ def test_time_adds_up_over_attempts(tmp_path):
     assert read_record(tmp_path).seconds >= 100
 
 
+def fail_at_once(folder, error=ValueError):
+    def work():
+        with opened(folder) as run:
+            run.record(device="cpu")
+            with run.replacing("result.txt") as temporary:
+                temporary.write_text("half")
+                raise error
+
+    with pytest.raises(error):
+        work()
+
+
+def test_a_run_that_failed_before_its_first_part_leaves_nothing(tmp_path):
+    fail_at_once(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_stays_with_what_is_in_it(tmp_path):
+    (tmp_path / "empty").mkdir()
+    fail_at_once(tmp_path / "empty")
+    assert list((tmp_path / "empty").iterdir()) == []
+    finish(tmp_path / "out", num_points=5)
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="late"), opened(tmp_path / "out", overwrite=True):
+        raise ValueError("late")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
+def test_an_interrupted_run_says_so_even_without_a_part(tmp_path):
+    fail_at_once(tmp_path, KeyboardInterrupt)
+    assert read_record(tmp_path).status == "interrupted"
+
+
 def test_other_settings_are_another_run(tmp_path):
     finish(tmp_path)
     with pytest.raises(RunError, match=r"holds another run\n(.*\n)*  got: num_points 21 \(now 5\), tasks"):

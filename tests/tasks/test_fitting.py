@@ -1,5 +1,6 @@
 """Rows that fit a model: what is cut, what never is, and which special tokens stand around the text."""
 
+import re
 from functools import partial
 
 import pytest
@@ -86,6 +87,17 @@ def test_an_answer_longer_than_the_model_is_an_error(encode):
     task = task_of("good", "good bad yes no maybe")
     with pytest.raises(TaskError, match=NO_ROOM):
         encode(task, "test", make_tokenizer("t5"), max_length=4, settings=EncodingSettings())
+
+
+@pytest.mark.parametrize("encode", [encode_continuations, encode_sources])
+def test_the_length_that_an_answer_needs_is_told(encode):
+    encoded = partial(encode, task_of("good bad yes no maybe"), "test", make_tokenizer("t5"))
+    with pytest.raises(TaskError, match="does not fit") as caught:
+        encoded(max_length=2, settings=EncodingSettings())
+    (told,) = re.findall(r"remedy: give max_length=(\d+) \(--max-length\) or more", str(caught.value))
+    assert encoded(max_length=int(told), settings=EncodingSettings()).rows
+    with pytest.raises(TaskError, match="does not fit"):
+        encoded(max_length=int(told) - 1, settings=EncodingSettings())
 
 
 def test_an_encoder_decoder_cuts_the_prompt_alone_and_keeps_its_ending_token():

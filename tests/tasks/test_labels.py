@@ -1,5 +1,7 @@
 """The labels of several tasks as one list, for a head that serves them all."""
 
+import pickle
+
 from modeconn.tasks import Example, Task, union_of_labels
 
 
@@ -18,3 +20,13 @@ def test_the_first_spelling_of_a_label_wins():
 def test_tasks_of_free_answers_add_nothing():
     free = Task("task", {"test": (Example("the cat", "sat"),)})
     assert union_of_labels([free]) == ()
+
+
+def test_a_task_knows_whether_its_labels_were_declared():
+    records = {"test": [{"text": "cat", "label": "no"}, {"text": "dog", "label": "yes"}]}
+    collected, declared = Task.from_records("task", records), Task.from_records("task", records, labels=["no", "yes"])
+    assert (collected.labels_collected, declared.labels_collected) == (True, False)
+    assert collected == declared  # what is asked is the same
+    assert pickle.loads(pickle.dumps(collected)).labels_collected
+    free = Task.from_records("task", {"test": [{"prompt": "cat", "answer": "dog"}]})
+    assert not free.labels_collected

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from modeconn.adapters.config import AdapterConfig
 
 _Updates = Mapping[str, Update]
+_TOKENS = "TRAINABLE_TOKENS"
+_KEPT = ("task_type", "base_model_name_or_path", "revision")
 
 
 def lora_tensors(updates: _Updates, saved: Tensors, config: "AdapterConfig") -> dict[str, torch.Tensor]:
@@ -39,7 +41,8 @@ def lora_tensors(updates: _Updates, saved: Tensors, config: "AdapterConfig") -> 
             wrapper = ".base_layer" if f"{module.removeprefix(PREFIX)}.weight" in updates else ""
             tensors[f"{module}{wrapper}.bias"] = _mean(update, name, lambda part: part.value)
         elif _all(update, ReplacedRows):
-            tensors[f"{module}.token_adapter.trainable_tokens_delta"] = _mean(update, name, lambda part: part.rows)
+            wrapper = "" if config.raw.get("peft_type") == _TOKENS else ".token_adapter"
+            tensors[f"{module}{wrapper}.trainable_tokens_delta"] = _mean(update, name, lambda part: part.rows)
         else:
             # Without factors there is no rank, and so no scaling: `factors` tells what cannot be saved.
             up, down = update.factors(unit=config.scaling(module.removeprefix(PREFIX)) if update.low_rank else 1.0)
@@ -91,6 +94,8 @@ def combined_config(first: "AdapterConfig", updates: _Updates) -> dict[str, Any]
         first: The config of one of the points, for the base model, task type and saved modules.
         updates: The combined updates, by parameter name.
     """
+    if (alone := _tokens_alone(first, updates)) is not None:  # PEFT loads no LoRA adapter without a pair of factors
+        return {**alone, **{key: first.raw.get(key) for key in _KEPT}}
     fused = {name: _fused(update, 1.0).rank for name, update in updates.items() if _all(update, Fused)}
     modules = {
         name.removesuffix(".weight"): update.rank
@@ -100,7 +105,7 @@ def combined_config(first: "AdapterConfig", updates: _Updates) -> dict[str, Any]
     ranks = modules | fused
     rank = max(ranks.values(), default=1)
     patterns = {name: value for name, value in sorted(ranks.items()) if value != rank}
-    keep = ("task_type", "base_model_name_or_path", "revision", "modules_to_save", "fan_in_fan_out")
+    keep = (*_KEPT, "modules_to_save", "fan_in_fan_out")
     return {
         "peft_type": "LORA",
         "r": rank,
@@ -114,6 +119,17 @@ def combined_config(first: "AdapterConfig", updates: _Updates) -> dict[str, Any]
         **({"target_parameters": sorted(fused)} if fused else {}),
         **{key: first.raw.get(key) for key in keep},
     }
+
+
+def _tokens_alone(first: "AdapterConfig", updates: _Updates) -> dict[str, Any] | None:
+    """The settings of a combination that changes nothing but rows of embeddings, the same ones in each."""
+    rows = {part.tokens for update in updates.values() for part in update.parts if isinstance(part, ReplacedRows)}
+    if len(rows) != 1 or not all(_all(update, ReplacedRows) for update in updates.values()):
+        return None
+    # PEFT finds output layers that are tied to the embedding by itself, and fails where they are named.
+    named = first.raw.get("target_modules") if first.raw.get("peft_type") == _TOKENS else None
+    modules = named or sorted(name.removesuffix(".weight") for name in updates)
+    return {"peft_type": _TOKENS, "inference_mode": True, "target_modules": modules, "token_indices": list(*rows)}
 
 
 def _beside(updates: _Updates, modules: Mapping[str, int]) -> dict[str, Any]:

@@ -1,4 +1,17 @@
+from .averaged import MovingAverage as MovingAverage
+from .averaged import Soup as Soup
+from .derpp import DERpp as DERpp
+from .ewc import EWC as EWC
+from .ewc import OnlineEWC as OnlineEWC
+from .gem import AGEM as AGEM
+from .gem import GEM as GEM
 from .ilora import ILoRA as ILoRA
+from .lwf import LwF as LwF
+from .mcsgd import MCSGD as MCSGD
 from .method import Sequential as Sequential
+from .multi_task import MultiTask as MultiTask
+from .olora import OLoRA as OLoRA
+from .path_merge import PathMerge as PathMerge
+from .per_task import OneAdapterPerTask as OneAdapterPerTask
 from .replay import Replay as Replay
 from .table import METHODS as METHODS

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self, get_args
 import torch
 
 from modeconn.continual.hidden import HiddenStates
-from modeconn.continual.methods.method import State
+from modeconn.continual.methods.method import Result, State
 from modeconn.continual.methods.replay import Replay
+from modeconn.continual.methods.slow_learners import Average, SlowLearner, slow_learner
 from modeconn.continual.share import text_positions
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from modeconn.models.encoded import Batch
 
 Layers = Literal["last", "all"]
-Result = Literal["slow", "fast"]
+Kept = Literal["slow", "fast"]
 
 
 @dataclass
@@ -29,7 +30,8 @@ class ILoRA(Replay):
         cross-entropy on the task's batch and on memory + consistency_weight * MSE(hidden_fast, hidden_slow) on memory
 
     where the mean is over layers, positions with text, and features, and no gradient reaches the slow learner. The
-    average is one of factors, as published: it depends on their gauge, and its update is not the average of updates.
+    published average is one of factors: it depends on their gauge, and its update is not the average of updates. That
+    of the updates, `dW_slow = decay * dW_slow + (1 - decay) * dW_fast`, is held at a rank of its own (`SlowUpdates`).
 
     Attributes:
         decay: Weight that stays on the slow learner, in [0, 1].
@@ -39,6 +41,9 @@ class ILoRA(Replay):
         layers: Which layers' outputs are compared: "last", "all", or their numbers from 0.
         one_sided: Whether only values count that are lower in the fast learner than in the slow one.
         result_learner: Which learner the checkpoint holds; the trainer goes on with the fast one.
+        average: "factors" averages the learner's tensors, "weights" its updates (LoRA only).
+        slow_rank: Rank of the average of updates; None takes twice the learner's.
+        truncate_every: Steps after which that rank is restored; between them it grows.
     """
 
     decay: float = 0.99
@@ -46,66 +51,75 @@ class ILoRA(Replay):
     consistency_weight: float = 1.0
     layers: Layers | Sequence[int] = "last"
     one_sided: bool = False
-    result_learner: Result = "slow"
+    result_learner: Kept = "slow"
+    average: Average = "factors"
+    slow_rank: int | None = None
+    truncate_every: int = 1
 
     name: ClassVar[str] = "ilora"
-    _slow: dict[str, torch.Tensor] = field(init=False, repr=False, compare=False)
-    _steps: int = field(init=False, repr=False, compare=False)
+    _average: SlowLearner = field(init=False, repr=False, compare=False)
     _hidden: HiddenStates = field(init=False, repr=False, compare=False)
 
     def start(self, run: "Run") -> Self:
         """With a slow learner that equals the fast one."""
         mine = super().start(run)
-        mine.check("decay", "a number from 0 to 1", holds=0 <= mine.decay <= 1)
         mine.check("consistency_weight", "0 or more", holds=mine.consistency_weight >= 0)
-        mine.check("result_learner", "slow or fast", holds=mine.result_learner in get_args(Result))
-        mine._slow = {name: weight.detach().clone() for name, weight in run.learner.weights.items()}
-        mine._steps = 0
+        mine.check("result_learner", "slow or fast", holds=mine.result_learner in get_args(Kept))
+        mine._average = slow_learner(
+            mine,
+            run,
+            average=mine.average,
+            decay=mine.decay,
+            warmup=mine.decay_warmup,
+            rank=mine.slow_rank,
+            truncate_every=mine.truncate_every,
+        )
         mine._hidden = HiddenStates(run.learner.module, mine.layers)
         return mine
 
-    def batch_penalty(self, batch: "Batch", *, replayed: bool, share: "Share") -> torch.Tensor | None:
+    def batch_penalty(
+        self,
+        batch: "Batch",
+        logits: torch.Tensor,  # noqa: ARG002
+        *,
+        replayed: bool,
+        share: "Share",
+    ) -> torch.Tensor | None:
         """The distance of both learners' hidden states on replayed rows."""
         fast = self._hidden.taken()
         if not (replayed and self.consistency_weight):
             return None
-        with torch.no_grad(), self.run.at(self._slow):
+        with torch.no_grad(), self.run.at(self._average.weights):
             self.run.losses(batch)
         slow = self._hidden.taken()
         masks = [text_positions(batch)] * len(fast)
         distance = consistency(fast, slow, masks, one_sided=self.one_sided)
         return self.consistency_weight * share.positions * distance
 
-    @torch.no_grad()
     def after_step(self) -> None:
-        """The slow learner follows, all tensors in one fused operation."""
-        decay = min(self.decay, 1 - 1 / (self._steps + 1)) if self.decay_warmup else self.decay
-        torch._foreach_lerp_(list(self._slow.values()), list(self.run.learner.weights.values()), 1 - decay)  # type: ignore[reportPrivateImportUsage]
-        self._steps += 1
+        """The slow learner follows."""
+        self._average.follow()
 
-    def result(self) -> Mapping[str, torch.Tensor] | None:
+    def result(self) -> Result:
         """The slow learner, or the fast one."""
-        return self._slow if self.result_learner == "slow" else None
+        return self._average.result() if self.result_learner == "slow" else None
 
-    def others(self) -> Mapping[str, Mapping[str, torch.Tensor]]:
+    def others(self) -> Mapping[str, Result]:
         """The learner that `result` is not."""
-        fast = {name: weight.detach() for name, weight in self.run.learner.weights.items()}
-        return {"fast": fast} if self.result_learner == "slow" else {"slow": self._slow}
+        return {"fast": None} if self.result_learner == "slow" else {"slow": self._average.result()}
 
     def other_results(self) -> tuple[str, ...]:
         """The learner that `result` is not."""
         return ("fast" if self.result_learner == "slow" else "slow",)
 
     def state(self) -> State:
-        """Buffer, slow learner and number of steps."""
-        return {**super().state(), "slow": self._slow, "steps": self._steps}
+        """Buffer and slow learner."""
+        return {**super().state(), "slow": self._average.state()}
 
     def restore(self, state: State) -> None:
         """Take them up."""
         super().restore(state)
-        self._steps = state["steps"]
-        for name, value in state["slow"].items():
-            self._slow[name].copy_(value)
+        self._average.restore(state["slow"])
 
 
 def consistency(

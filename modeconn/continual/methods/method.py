@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
+from modeconn.adapters.adapter import Adapter
 from modeconn.errors import RunError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from modeconn.models.encoded import Batch, EncodedTask
 
 State = dict[str, Any]  # tensors, numbers, texts, lists and dicts of them
+Result = Mapping[str, torch.Tensor] | Adapter | None  # weights of the learner, a point, or the learner as it is
 
 
 @dataclass
@@ -42,6 +44,15 @@ class Sequential:
         """The names of the settings."""
         return [one.name for one in fields(cls) if one.init]
 
+    @property
+    def chooses_on_validation(self) -> bool:
+        """Whether the method needs `run.selection_sets`."""
+        return False
+
+    def stages(self, num_tasks: int) -> Sequence[Sequence[int]]:
+        """Which tasks, counted from 1, are trained together; a checkpoint is kept after each stage."""
+        return [[number] for number in range(1, num_tasks + 1)]
+
     def start(self, run: "Run") -> Self:
         """The method at the start of a run, with a state of its own."""
         mine = type(self)(**self.settings)
@@ -51,6 +62,9 @@ class Sequential:
     def start_task(self, number: int) -> None:
         """Before the first step on task `number`, counted from 1."""
 
+    def start_step(self, rows: "Sequence[int]") -> None:
+        """Before a step on these rows of the task, which come in this order."""
+
     def replayed(self) -> "Sequence[tuple[EncodedTask, int]]":
         """Rows of earlier tasks that join the next step, each a split and a row's number."""
         return ()
@@ -58,6 +72,7 @@ class Sequential:
     def batch_penalty(
         self,
         batch: "Batch",  # noqa: ARG002
+        logits: torch.Tensor,  # noqa: ARG002
         *,
         replayed: bool,  # noqa: ARG002
         share: "Share",  # noqa: ARG002
@@ -66,6 +81,7 @@ class Sequential:
 
         Args:
             batch: The batch.
+            logits: The learner's logits at the scored positions, `[B, A, C]`, with their gradients.
             replayed: Whether its rows are replayed ones.
             share: Its parts of the step's rows of that sort: a mean over the batch, times the share of what it is a
                 mean over, counts once a step, however many batches the step has.
@@ -85,17 +101,25 @@ class Sequential:
     def end_task(self, number: int) -> None:
         """After the last step on a task, before its checkpoint is saved."""
 
-    def result(self) -> Mapping[str, torch.Tensor] | None:
-        """The weights that the checkpoint holds; None for the learner's own."""
+    def result(self) -> Result:
+        """What the checkpoint holds: weights of the learner, or a point; None for the learner as it is."""
         return None
 
-    def others(self) -> "Mapping[str, Mapping[str, torch.Tensor]]":
-        """Further weights that are saved after a task, under the names of `other_results`."""
+    def others(self) -> Mapping[str, Result]:
+        """What is saved beside it, under the names of `other_results`."""
         return {}
 
     def other_results(self) -> tuple[str, ...]:
         """The names of what `others` gives; known before the run starts."""
         return ()
+
+    def checkpoint_for(self, task: int, newest: int) -> int:  # noqa: ARG002
+        """The checkpoint that answers a task's questions when `newest` is the last, all counted from 1."""
+        return newest
+
+    def facts(self) -> dict[str, Any]:
+        """What the record of the run notes of the method, plain values."""
+        return {}
 
     def state(self) -> State:
         """All that the method remembers."""

@@ -53,11 +53,15 @@ class Replay(Sequential):
         return [(self.run.train_sets[task], row) for task, row in self.buffer.sample(self.num_replayed)]
 
     def end_task(self, number: int) -> None:
-        """The task's examples go by the buffer, in a random order."""
+        """The task's examples go by the buffer."""
+        self.fill(self.buffer, number)
+
+    def fill(self, buffer: ReplayBuffer, number: int) -> None:
+        """The examples of task `number`, counted from 1, go by a buffer in a random order."""
         rows = len(self.run.train_sets[number - 1].rows.rows)
         generator = torch.Generator().manual_seed(self.run.settings.seed * 1_000_003 + number)
         for row in torch.randperm(rows, generator=generator).tolist():
-            self.buffer.add((number - 1, row))
+            buffer.add((number - 1, row))
 
     def state(self) -> State:
         """The buffer."""

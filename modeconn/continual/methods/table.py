@@ -3,12 +3,42 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modeconn.continual.methods.averaged import MovingAverage, Soup
+from modeconn.continual.methods.derpp import DERpp
+from modeconn.continual.methods.ewc import EWC, OnlineEWC
+from modeconn.continual.methods.gem import AGEM, GEM
 from modeconn.continual.methods.ilora import ILoRA
+from modeconn.continual.methods.lwf import LwF
+from modeconn.continual.methods.mcsgd import MCSGD
 from modeconn.continual.methods.method import Sequential
+from modeconn.continual.methods.multi_task import MultiTask
+from modeconn.continual.methods.olora import OLoRA
+from modeconn.continual.methods.path_merge import PathMerge
+from modeconn.continual.methods.per_task import OneAdapterPerTask
 from modeconn.continual.methods.replay import Replay
 from modeconn.errors import RunError
 
-METHODS: Mapping[str, type[Sequential]] = {kind.name: kind for kind in (Sequential, Replay, ILoRA)}
+METHODS: Mapping[str, type[Sequential]] = {
+    kind.name: kind
+    for kind in (
+        Sequential,
+        Replay,
+        ILoRA,
+        DERpp,
+        EWC,
+        OnlineEWC,
+        LwF,
+        GEM,
+        AGEM,
+        OneAdapterPerTask,
+        MultiTask,
+        MovingAverage,
+        Soup,
+        PathMerge,
+        OLoRA,
+        MCSGD,
+    )
+}
 
 
 def make_method(name: str, options: Mapping[str, Any]) -> Sequential:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import modeconn as mc
 from modeconn.errors import AdapterError
+from modeconn.evaluation.directions import random_step
 from modeconn.paths import LinearPath
 
 PLACES = torch.tensor([[0, 3, 1], [5, 0, 2]], dtype=torch.int32)
@@ -85,3 +86,10 @@ def test_whole_numbers_elsewhere_are_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "SHIRA", "r": 1}))
     with pytest.raises(AdapterError, match=r"(?s)values that are not weights.*got: \S+q.shira_weight \(torch.int32"):
         mc.Adapter.from_pretrained(tmp_path)
+
+
+def test_a_random_step_leaves_the_places_alone():
+    point = kind_point("SHIRA", TENSORS, r=1)
+    moved = random_step(point, None, filters="factors", generator=torch.Generator().manual_seed(0))
+    assert torch.equal(moved.tensors[f"{PREFIX}q.shira_indices"], PLACES)
+    assert moved.layout == point.layout

@@ -1,7 +1,13 @@
 """Trained tokens as a kind of their own: what a file may hold."""
 
+import peft
+import pytest
 import torch
+from kind_oracle import load, loaded_by_peft
 from kind_points import Base, fails, kind_point, random
+from peft_oracle import logits
+
+import modeconn as mc
 
 ROWS = {"embed.trainable_tokens_delta": random(2, 3)}
 
@@ -26,3 +32,15 @@ def test_tokens_are_whole_numbers():
 def test_another_tensor_is_left_over():
     told = "would not be used", "a trainable_tokens_delta of each embedding", "q.other"
     fails("TRAINABLE_TOKENS", ROWS | {"q.other": torch.ones(1)}, *told, token_indices=[4, 1])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+def test_a_point_between_two_is_what_peft_loads(family, bases, kinds, tmp_path):
+    """As trained tokens again: PEFT loads no LoRA adapter that has no factors. GPT-2's output layer is tied."""
+    settings = {"token_indices": [4, 9], "target_modules": ["embed_tokens" if family == "llama" else "wte"]}
+    folders = [kinds(family, peft.TrainableTokensConfig, seed, std=1.0, **settings) for seed in (1, 2)]
+    point = mc.LinearPath(*map(mc.Adapter.from_pretrained, folders))(0.4)
+    saved = point.save_pretrained(tmp_path / "middle")
+    with load(family, bases(family), point, dtype="float32").at(point) as module:
+        torch.testing.assert_close(logits(loaded_by_peft(family, bases(family), saved, torch.float32)), logits(module))

@@ -1,0 +1,58 @@
+"""Whether a model can read rows without padding: tried out on a few tokens."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from modeconn.models.family import Causal, Classifier, Family
+from modeconn.tasks.rows import Row
+
+_LENGTHS = (7, 4, 4, 1)
+_MOST = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the largest logit; half precision below
+_MOST_OF_HALF = 3e-2
+
+
+def with_packing(family: Family, module: nn.Module, *, wanted: bool | None = None) -> Family:
+    """The family, reading rows without padding where that gives the same logits.
+
+    A few rows of different lengths are read packed and one by one. What cannot be packed is padded: models with an
+    attention of their own, encoder-decoders, heads of another form.
+
+    Args:
+        family: How the model is called.
+        module: The model, in `eval()`.
+        wanted: False leaves the padding; None takes it away where it can be.
+    """
+    if wanted is False or not isinstance(family, Causal | Classifier):
+        return family
+    packed = replace(family, packed=True)
+    return packed if _agree(packed, family, module) else family
+
+
+@torch.inference_mode()
+def _agree(packed: Family, padded: Family, module: Any) -> bool:  # noqa: ANN401
+    """Whether the logits of packed rows are those of rows alone."""
+    try:
+        rows = _rows(module, causal=isinstance(packed, Causal))
+        together = packed.logits(module, packed.collate(rows, 0).to(module.device)).double()  # [B, A, C]
+        alone = [padded.logits(module, padded.collate([row], 0).to(module.device)).double()[0] for row in rows]
+    except Exception:  # whatever a model does that nobody thought of: it is read with padding then
+        return False
+    expected = torch.stack(alone)
+    if not torch.isfinite(expected).all():
+        return False
+    most = _MOST.get(module.dtype, _MOST_OF_HALF) * float(expected.abs().max())
+    return bool((together - expected).abs().max() <= most)
+
+
+def _rows(module: Any, *, causal: bool) -> list[Row]:  # noqa: ANN401
+    """Rows of fixed tokens that repeat nowhere early, with one scored token each."""
+    tokens = torch.Generator().manual_seed(0)
+    size = int(module.config.get_text_config().vocab_size)
+    drawn = [torch.randint(size, (length,), generator=tokens).tolist() for length in _LENGTHS]
+    if causal:
+        return [Row(tuple(one), (one[-1],), number) for number, one in enumerate(drawn)]
+    pad = module.config.pad_token_id
+    return [Row(tuple((t + 1) % size if t == pad else t for t in one), (0,), n) for n, one in enumerate(drawn)]

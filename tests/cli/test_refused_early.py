@@ -1,0 +1,120 @@
+"""What cannot be is told before a model is loaded, by a dry run too, and leaves no folder."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modeconn.cli.main import main
+
+BAD_POSITIONS = [
+    (["--num-points", "1"], "too few points on the path"),
+    (["--t", "0", "0.5", "0.5", "1"], "the positions on the path are not increasing"),
+    (["--t", "0", "nan", "1"], "the positions on the path are not increasing"),
+    (["--t=0", "--t", "0", "inf"], "the positions do not cover the path"),
+    (["--tolerance", "nan"], "a profile cannot be resolved to tolerance=nan"),
+    (["--tolerance", "2"], "a profile cannot be resolved to tolerance=2.0"),
+    (["--tolerance", "0.01", "--t", "0", "1"], "the positions on the path are asked for in two ways"),
+]
+
+
+@pytest.fixture
+def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a base model would fail."""
+    monkeypatch.setattr("modeconn.models.adapter_model.load_base", None)
+
+
+def refused(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The error of a command that must end with code 1 and leave nothing."""
+    assert main([*arguments, "--output-dir", str(out)]) == 1
+    told = capsys.readouterr().err
+    assert [f"\n  {part}: " in told for part in ("expected", "got", "remedy")] == [True] * 3, told
+    assert not out.exists()
+    return told
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize(("given", "message"), BAD_POSITIONS)
+def test_positions_that_cannot_be(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str], given: list[str], message: str
+) -> None:
+    assert f"error: {message}" in refused([*line, *given, *dry], tmp_path / "out", capsys)
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("tasks", "message"), [(["0", "0"], "the tasks cannot be told apart"), (["0", "none"], "no split 'none'")]
+)
+def test_tasks_that_cannot_be(
+    line: list[str],
+    task_folders: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tasks: list[str],
+    message: str,
+) -> None:
+    twice = ["--tasks", task_folders[0], task_folders[0]] if tasks[1] == "0" else ["--split", tasks[1]]
+    assert message in refused([*line, *twice], tmp_path / "out", capsys)
+
+
+@pytest.fixture
+def three(adapters: Callable[..., Path], task_folders: list[str]) -> list[str]:
+    """`--points` and `--tasks` of three checkpoints."""
+    points = [str(adapters("llama", seed)) for seed in (1, 2, 3)]
+    return ["--points", *points, "--tasks", *task_folders, "--quiet"]
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("command", "given", "message"),
+    [
+        ("plane", ["--num-points", "1"], "a grid cannot have 1 lines"),
+        ("plane", ["--margin", "nan"], "a grid cannot have a margin of nan"),
+        ("matrix", ["--num-points", "1"], "too few points on the path"),
+    ],
+)
+def test_grids_that_cannot_be(
+    three: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, given: list[str], message: str
+) -> None:
+    assert message in refused([command, *three, *given], tmp_path / "out", capsys)
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("command", "given", "message"),
+    [
+        ("fit", ["--num-bends", "17"], "cannot have 17 bends"),
+        ("fit", ["--learning-rate", "nan"], "learning_rate cannot be used for a fit"),
+        ("fit", ["--train-split", "eval"], "has no split 'eval'"),
+        ("autoneb", ["--num-pivots", "-1"], "cannot have -1 bends"),
+    ],
+)
+def test_fits_that_cannot_be(
+    adapters: Callable[..., Path],
+    task_folders: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    given: list[str],
+    message: str,
+) -> None:
+    ends = ["--start", str(adapters("llama", 1)), "--end", str(adapters("llama", 2))]
+    fit = [command, *ends, "--tasks", *task_folders, "--eval-split", "train", "--quiet"]
+    assert message in refused([*fit, *given], tmp_path / "out", capsys)
+
+
+def test_a_model_that_cannot_be_loaded_leaves_no_folder(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused([*line, "--base-model", str(tmp_path / "missing")], tmp_path / "runs" / "out", capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_with_a_tolerance_says_that_it_does_not_know(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line, "--tolerance", "0.01", "--dry-run", "--output-dir", str(tmp_path / "out")]) == 0
+    assert re.search(r"^points +about 21 \(smooth lines\) *$", capsys.readouterr().out, re.MULTILINE)
+    assert not (tmp_path / "out").exists()
