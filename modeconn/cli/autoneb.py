@@ -29,7 +29,26 @@ def run(settings: Settings) -> int:
     from modeconn.paths import PolygonalChain
 
     def fit(ends: "list[Adapter]") -> Fit:
+        _check_rank(settings, ends)
         chain = between(settings, ends, PolygonalChain, label="autoneb", num_bends=settings.num_pivots)
         return partial(fit_autoneb, chain, settings=settings.only(AutoNebSettings))
 
     return run_fit("autoneb", settings, fit)
+
+
+def _check_rank(settings: Settings, ends: "list[Adapter]") -> None:
+    """Raise unless pivots of the rank that was asked for hold both ends: they are put back between them."""
+    from modeconn.errors import FitError
+    from modeconn.paths import LinearPath
+
+    if settings.bend_rank is None:
+        return
+    middle = LinearPath(*ends, space=settings.space, heads=settings.heads)(0.5)
+    least = max((update.rank for update in middle.updates.values() if update.low_rank), default=1)
+    if settings.bend_rank < least:
+        raise FitError(
+            "the pivots of AutoNEB cannot have a rank that does not hold both ends",
+            expected=f"a rank of at least {least}, that of both ends together",
+            got=f"bend_rank={settings.bend_rank}",
+            remedy=f"leave --bend-rank out, or give {least} or more; modeconn fit takes bends of any rank",
+        )

@@ -28,6 +28,13 @@ class FitRunSettings(FitSettings, ModelSettings):
     space: Literal["weights", "factors", "aligned-factors"] = field(
         default="weights", metadata=flag_help("coordinates of the curve")
     )
+    heads: Literal["shared", "own", "skip"] | None = field(
+        default=None,
+        metadata=flag_help("whose head counts, where heads differ: the start's, each end's (classifiers), the base's"),
+    )
+    bend_rank: int | None = field(
+        default=None, metadata=flag_help("rank of every bend in weights space; that of both ends together by default")
+    )
     unlisted_answers: Literal["error", "leave-out"] = field(
         default="error", metadata=flag_help("what becomes of examples whose answer is not among the task's labels")
     )
@@ -124,10 +131,11 @@ def _fitted(
     settings: FitRunSettings, folder: "RunFolder", ends: "list[Adapter]", tasks: "list[Task]", fit: Fit
 ) -> "CurveFit":
     """Load the base and fit."""
+    from modeconn.adapters.heads import under_policy
     from modeconn.cli.progress import progress
     from modeconn.fitting.store import RunFitStore
 
-    model = settings.load_model(ends)
+    model = settings.load_model(under_policy(ends, settings.heads))
     folder.record(
         device=str(model.device),
         dtype=settings.dtype,
@@ -166,7 +174,8 @@ def _show(settings: FitRunSettings) -> None:
     measured = history.dropna(subset=["worst_loss"])
     names = {"step": "step", "worst_loss": "worst validation loss", "worst_t": "at t"}
     table = pd.DataFrame({shown: measured[name] for name, shown in names.items()})
-    print_table(table, title=f"worst mean loss inside the curve, {settings.eval_split} split, nats (step 0: the line)")
+    begun = "the line" if settings.bend_rank is None else f"the line, with bends of rank {settings.bend_rank}"
+    print_table(table, title=f"worst mean loss inside the curve, {settings.eval_split} split, nats (step 0: {begun})")
     print(f"\nwritten: {settings.output_dir}")
     tasks = " ".join(settings.tasks)
     print(f"measure it: modeconn evaluate --path {settings.output_dir} --tasks {tasks} --output-dir ...")
@@ -190,4 +199,5 @@ def between(
         **number: How many bends, pivots or pieces, by the name that `curve.between` has for it.
     """
     name = f"{label} {ends[0].name} -> {ends[1].name}"
-    return curve.between(ends[0], ends[1], space=settings.space, name=name, **number)
+    options = {"space": settings.space, "name": name, "heads": settings.heads, "bend_rank": settings.bend_rank}
+    return curve.between(ends[0], ends[1], **options, **number)

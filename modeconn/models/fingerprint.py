@@ -1,8 +1,9 @@
 """A short name for a base model's weights, the same in float64, float32 and bf16 and on every device."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,15 +14,17 @@ from modeconn.errors import ModelError
 from modeconn.models.quantised import packed, quantised_while_loading, quantization_of
 
 _SAMPLE = 256
+_OUTPUT = "output embedding"  # its name in the hash, whatever a model calls it
+_OUTPUTS = ("lm_head.weight", "embed_out.weight")
 
 
 def base_fingerprint(model: nn.Module) -> str:
     """A hash of names, shapes and evenly spread values of the backbone's parameters.
 
     The values are rounded to bf16 first, so that a float32 model and its bf16 copy have one fingerprint (a float16
-    copy has another: hash the weights before they become float16). Heads are left out: a base has many. At most 256
-    values of each tensor are read, so that it takes no time with 7B parameters; two models that differ elsewhere
-    only, have the same fingerprint.
+    copy has another: hash the weights before they become float16). A language model's output weights count where they
+    are its own; classification heads are left out: a base has many. At most 256 values of each tensor are read, so
+    that it takes no time with 7B parameters; two models that differ elsewhere only, have the same fingerprint.
 
     Args:
         model: A model of transformers (its `base_model` is hashed), or any module.
@@ -30,12 +33,20 @@ def base_fingerprint(model: nn.Module) -> str:
         64 hexadecimal digits.
     """
     backbone = getattr(model, "base_model", model)
-    digest = hashlib.sha256()
-    for name, parameter in sorted(backbone.named_parameters()):
+    digest, parameters = hashlib.sha256(), sorted(backbone.named_parameters())
+    output = _own_output(model, {id(parameter) for _, parameter in parameters})
+    for name, parameter in [*parameters, *([(_OUTPUT, output)] if output is not None else [])]:
         for part, values in packed(parameter).items():
             digest.update(f"{name}{part} {tuple(values.shape)}".encode())
             digest.update(_rounded(values.reshape(-1)[:: _step(values.numel())][:_SAMPLE]))
     return digest.hexdigest()
+
+
+def _own_output(model: Any, backbone: Collection[int]) -> torch.Tensor | None:  # noqa: ANN401
+    """The weights that a language model makes its logits with; None where they are tied to the backbone's, or none."""
+    found = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    weight = getattr(found, "weight", None)
+    return weight if weight is not None and id(weight) not in backbone else None
 
 
 def fingerprint_of(model: nn.Module, folder: Callable[[], Path], task_type: str) -> str:
@@ -62,8 +73,9 @@ def stored_fingerprint(model: FullModel) -> str:
     prefix = model.skeleton.prefix
     names = {name.removeprefix(prefix): name for name in model.skeleton.shapes if name.startswith(prefix)}
     digest = hashlib.sha256()
-    for short in sorted(names):
-        tensor = model.stored[names[short]]
+    outputs = [name for name in model.skeleton.shapes if name.endswith(_OUTPUTS) and name in model.stored]
+    for short in [*sorted(names), *([_OUTPUT] if outputs else [])]:
+        tensor = model.stored[outputs[0] if short is _OUTPUT else names[short]]
         digest.update(f"{short} {tensor.shape}".encode())
         step = _step(tensor.numel)
         sample = [tensor.stretch(place, place + 1) for place in range(0, tensor.numel, step)[:_SAMPLE]]

@@ -52,7 +52,8 @@ class Path(ABC):
                 got=repr(space),
                 remedy='use space="weights" unless you study naive averaging of factors',
             )
-        self.points, self.heads = under_policy(points, heads), heads
+        self.points = under_policy(points, heads)
+        self.heads: Heads | None = heads
         self.head_of_end = points[-1]  # for heads="own"
         self.space: Space = space
         self.name = name or f"{self.points[0].name} -> {self.points[-1].name}"

@@ -82,7 +82,7 @@ def test_the_fisher_of_a_classifiers_head_in_a_run(bases: Bases, tmp_path: Path)
     assert torch.allclose(mine[0], expected, rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize("family", ["llama", "t5"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
 def test_a_mean_of_single_examples_whatever_the_padding(bases: Bases, tmp_path: Path, family: str) -> None:
     """The gradient of each example alone, from a padded or packed batch of all."""
     run = tiny_run(tmp_path / "run", bases(family))

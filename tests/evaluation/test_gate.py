@@ -89,7 +89,9 @@ def test_rounding_of_extreme_weights_is_told_from_an_error(tasks: list[mc.Task],
 
 def test_rounding_beyond_that_of_narrow_dtypes_is_refused(tasks: list[mc.Task], tmp_path: Path) -> None:
     point = cancelling(tmp_path, "llama", 1e5)
-    expected = r"is not the adapter(?s:.*)within 0.0001 in torch.float32\n.*\n  remedy: repeat with --dtype float64: if it"
+    expected = (
+        r"is not the adapter(?s:.*)within 0.0001 in torch.float32\n.*\n  remedy: repeat with --dtype float64: if it"
+    )
     model = mc.AdapterModel.from_pretrained(adapters=[point])
     with pytest.raises(mc.EvaluationError, match=expected):
         check_ends(model, [point], [model.encode(task) for task in tasks])

@@ -6,7 +6,8 @@ from tiny import FAMILIES
 from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from modeconn.models.fingerprint import base_fingerprint
+from modeconn.adapters.full import FullModel
+from modeconn.models.fingerprint import base_fingerprint, stored_fingerprint
 
 
 def llama(seed=0, **changes):
@@ -51,3 +52,19 @@ def test_the_head_does_not_count(bases):
 
 def test_the_name_is_a_sha256_in_hex():
     assert len(bytes.fromhex(base_fingerprint(nn.Linear(2, 2)))) == 32
+
+
+def test_the_output_weights_of_a_language_model_count_where_they_are_its_own():
+    plain, other = llama(), llama()
+    assert not plain.config.tie_word_embeddings
+    with torch.no_grad():
+        other.lm_head.weight.copy_(plain.lm_head.weight.flip(0))
+    assert base_fingerprint(other) != base_fingerprint(plain)
+
+
+def test_tied_output_weights_count_once(tmp_path):
+    tied = llama(tie_word_embeddings=True)
+    state = {name: value.clone() for name, value in tied.state_dict().items()}
+    assert "lm_head.weight" in state
+    tied.save_pretrained(tmp_path / "base", state_dict=state)  # some checkpoints store the copy, too
+    assert base_fingerprint(tied) == stored_fingerprint(FullModel.open(tmp_path / "base"))

@@ -146,7 +146,9 @@ def test_lengths_and_shares_off_the_path(points, t):
 @pytest.mark.parametrize("space", SPACES)
 def test_a_path_of_no_length_at_constant_speed(points, space):
     same = make_points(1)[0]  # another object of the same numbers
-    with refused("'bezier p0 -> p0' has no length", "points that differ", "3 control points at one place", "two different"):
+    with refused(
+        "'bezier p0 -> p0' has no length", "points that differ", "3 control points at one place", "two different"
+    ):
         reparametrised(BezierCurve.between(points[0], same, space=space))
 
 
