@@ -33,7 +33,14 @@ from .evaluation.barrier import Barrier as Barrier
 from .evaluation.barrier import barrier as barrier
 from .evaluation.barrier_interval import BarrierInterval as BarrierInterval
 from .evaluation.barrier_interval import barrier_interval as barrier_interval
+from .evaluation.chosen_t import ChosenT as ChosenT
+from .evaluation.chosen_t import choose_t as choose_t
+from .evaluation.definitions import ConvexityGap as ConvexityGap
+from .evaluation.definitions import convexity_gap as convexity_gap
+from .evaluation.definitions import instability as instability
+from .evaluation.definitions import path_average as path_average
 from .evaluation.evaluate import evaluate_path as evaluate_path
+from .evaluation.example_table import lost_examples as lost_examples
 from .evaluation.gauge import gauge_barrier as gauge_barrier
 from .evaluation.matrix import BarrierMatrix as BarrierMatrix
 from .evaluation.multiplicity import holm as holm
@@ -47,6 +54,8 @@ from .evaluation.saddles import saddle_tree as saddle_tree
 from .evaluation.sequential import PreciseProfile as PreciseProfile
 from .evaluation.sequential import evaluate_to_precision as evaluate_to_precision
 from .evaluation.surface import Surface as Surface
+from .evaluation.trade_off import best_t as best_t
+from .evaluation.trade_off import trade_off as trade_off
 from .fitting.autoneb import fit_autoneb as fit_autoneb
 from .fitting.fit import fit_curve as fit_curve
 from .fitting.result import CurveFit as CurveFit

@@ -52,7 +52,7 @@ def log_of(run: TrainRun) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run.checkpoints[0].parent / "losses.jsonl").read_text().splitlines()]
 
 
-def check_resumes(folder: Path, base: Path, method: Sequential, *, at_step: int = 5) -> None:
+def check_resumes(folder: Path, base: Path, method: Sequential, *, at_step: int = 5, **settings: Any) -> None:
     """Killed in the second task and started again, a run ends with the bits of a straight one."""
 
     def interrupt(done: int, total: int, what: str) -> None:
@@ -60,7 +60,7 @@ def check_resumes(folder: Path, base: Path, method: Sequential, *, at_step: int 
         if "second" in what and done == at_step:
             raise KeyboardInterrupt
 
-    settings = {"save_steps": 2, "lora_dropout": 0.1}
+    settings = {"save_steps": 2, "lora_dropout": 0.1, **settings}
     with pytest.raises(KeyboardInterrupt):
         short_train(folder / "parts", base, method, progress=interrupt, **settings)
     resumed = short_train(folder / "parts", base, method, **settings)
@@ -71,10 +71,10 @@ def check_resumes(folder: Path, base: Path, method: Sequential, *, at_step: int 
 
 def check_accumulates(folder: Path, base: Path, method: Sequential) -> None:
     """Smaller batches make the same steps; the base model must have no dropout."""
-    runs = [
-        short_train(folder / f"{size}", base, method, per_device_train_batch_size=size, gradient_accumulation_steps=8 // size)
-        for size in (8, 2)
-    ]  # fmt: skip
+    runs = []
+    for size in (8, 2):
+        settings = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
+        runs.append(short_train(folder / f"{size}", base, method, **settings))
     first, second = (points(run)[-1] for run in runs)
     assert (first - second).norm() < 1e-4 * first.norm()
     for one, other in zip(*map(log_of, runs), strict=True):

@@ -1,16 +1,21 @@
 """A step of a curve fit against a plain LoRA step, and against the step that a user writes with PEFT today.
 
-    python analysis/benchmarks/fit.py [--repeats 3] [--threads 1] [--models 4x256 8x512]
+    python analysis/benchmarks/fit.py [--rounds 5] [--threads 1] [--models 4x256 8x512] [--only-memory]
 
-All train LoRA of rank 8 on query and value of a random Llama, float32, AdamW, batches of 8 of the same 128 examples:
-20 to 256 tokens (log-normal), answers of 1 to 8.
+All train LoRA on query and value of a random Llama, float32, AdamW, batches of 8 of the same 128 examples: 20 to 256
+tokens (log-normal), answers of 1 to 8.
 
-- fit: a Bezier curve of one bend in weights space; the ends are folded in, the bend has rank 16.
+- fit: a Bezier curve of one bend in weights space between ends of rank 8; the bend has rank 16.
 - plain: this package's model, batches and loss, and one LoRA pair of rank 8 a module; the same batches.
-- usual: PEFT, the examples in random order, padded to the longest, logits and loss over all positions.
+- usual: PEFT, rank 8, the examples in random order, padded to the longest, logits and loss over all positions.
 
-One round is every batch once; the three take turns batch by batch, so that what else the machine does strikes all.
-Printed are medians over rounds of milliseconds a step, and their ratios.
+Time: one round is every batch once. The three take turns batch by batch, in an order that moves on every time, so that
+what else the machine does strikes all. A ratio is that of two steps on one batch in one round; printed are the median
+of all ratios and, between brackets, their quartiles.
+
+Memory: the most bytes that torch has allocated at once during a step, above what was there before it, counted by its
+allocator and so the same on any machine. Beside it stand the points of the fit: both ends and the bend. The plain step
+is shown at the bend's rank as well. A step of the longest batch, after one that has made the optimiser's state.
 """
 
 import argparse
@@ -18,12 +23,15 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import torch
+from numpy import quantile
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import modeconn as mc
@@ -139,48 +147,100 @@ def usual_step(base: Path, adapter: mc.Adapter, task: mc.Task) -> Step:
     return step
 
 
-def measure(name: str, shape: dict[str, int], repeats: int) -> None:
-    """Print one row."""
+@contextmanager
+def steps_of(shape: Mapping[str, int]) -> Iterator[tuple[dict[str, Step], int, int]]:
+    """The steps of a model, the longest batch, and the bytes of the fit's points."""
     with tempfile.TemporaryDirectory() as temporary:
-        base = random_model(shape, Path(temporary, "base"))
+        base = random_model(dict(shape), Path(temporary, "base"))
         ends, task = random_adapters(base, Path(temporary)), random_task(base)
         model = mc.AdapterModel.from_pretrained(base, adapters=ends)
+        curve = mc.BezierCurve.between(*ends)
         settings = mc.FitSettings(num_steps=NUM_BATCHES, per_device_train_batch_size=BATCH)
-        objective = Objective(model, [task], settings)
-        bends = Bends(mc.BezierCurve.between(*ends).on(model), model.device)
-        tensors, point = plain_point(ends[0])
+        objective = Objective(curve, model, [task], settings)
+        bends = Bends(curve.on(model), model.device)
+        (narrow, plain), (wide, plain_wide) = plain_point(ends[0]), plain_point(curve.points[1])
         steps = {
             "usual": usual_step(base, ends[0], task),
-            "plain": own_step(objective, tensors, lambda _: point),
+            "plain": own_step(objective, narrow, lambda _: plain),
+            "plain, rank 16": own_step(objective, wide, lambda _: plain_wide),
             "fit": own_step(objective, bends.tensors, lambda number: bends.at((number + 0.5) / NUM_BATCHES)),
         }
-        times: dict[str, list[float]] = {label: [] for label in steps}
-        for repeat in range(repeats + 1):  # the first round warms up
-            spent = dict.fromkeys(steps, 0.0)
-            for number in range(NUM_BATCHES):
-                order = list(steps) if (repeat + number) % 2 else list(reversed(steps))
-                for label in order:
-                    began = time.perf_counter()
-                    steps[label](number)
-                    spent[label] += time.perf_counter() - began
-            for label in steps if repeat else ():
-                times[label].append(1000 * spent[label] / NUM_BATCHES)
-    usual, plain, fit = (statistics.median(times[label]) for label in ("usual", "plain", "fit"))
-    print(f"{name:8s} {usual:9.1f} {plain:9.1f} {fit:9.1f} {fit / plain:11.3f} {fit / usual:11.3f}", flush=True)
+        split = objective.mixture.encoded[0]
+        lengths = [len(row.context) + len(row.targets) for row in split.rows.rows]  # type: ignore[attr-defined]
+        sizes = [max(lengths[row] for _, row in objective.mixture.rows(number)) for number in range(NUM_BATCHES)]
+        yield steps, sizes.index(max(sizes)), 4 * sum(tensor.numel() for tensor in _points(curve))
+
+
+def _points(curve: mc.BezierCurve) -> Iterable[torch.Tensor]:
+    """The factors of all control points."""
+    return (factor for point in curve.points for update in point.updates.values() for factor in update.factors())
+
+
+def measure(name: str, steps: Mapping[str, Step], rounds: int) -> None:
+    """Print one row of times."""
+    labels = ["usual", "plain", "fit"]
+    times: dict[str, list[float]] = {label: [] for label in labels}
+    for turn in range((rounds + 1) * NUM_BATCHES):  # the first round warms up
+        first = turn % len(labels)
+        for label in labels[first:] + labels[:first]:
+            began = time.perf_counter()
+            steps[label](turn % NUM_BATCHES)
+            times[label].append(1000 * (time.perf_counter() - began))
+    usual, plain, fit = (times[label][NUM_BATCHES:] for label in labels)
+    shown = " ".join(f"{statistics.median(one):9.1f}" for one in (usual, plain, fit))
+    print(f"{name:8s} {shown} {_ratio(fit, plain):>22s} {_ratio(fit, usual):>22s}", flush=True)
+
+
+def _ratio(times: list[float], others: list[float]) -> str:
+    """The median and the quartiles of ratios of pairs."""
+    low, middle, high = quantile([a / b for a, b in zip(times, others, strict=True)], [0.25, 0.5, 0.75])
+    return f"{middle:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def measure_memory(name: str, steps: Mapping[str, Step], longest: int, points: int) -> None:
+    """Print one row of peaks, in MB."""
+    peaks = []
+    for label in ("plain", "plain, rank 16", "fit"):
+        step = steps[label]
+        step(longest)  # the optimiser's state
+        peaks.append(_peak(step, longest))
+    print(f"{name:8s} " + " ".join(f"{peak / 1e6:14.2f}" for peak in [*peaks, points]), flush=True)
+
+
+def _peak(step: Step, number: int) -> int:
+    """The most bytes that torch has allocated at once during a step, those before it left out."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        step(number)
+    levels, left = [0], list(recorded.profiler.kineto_results.experimental_event_tree())  # type: ignore[union-attr]
+    while left:
+        event = left.pop()
+        left += event.children
+        if event.tag.name == "Allocation":
+            levels.append(event.extra_fields.total_allocated)  # type: ignore[union-attr]
+    return max(levels)
 
 
 def main() -> None:
     """Measure the models one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--models", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--only-memory", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"torch {torch.__version__}, {arguments.threads} thread(s), float32, medians of {arguments.repeats} rounds")
-    print(f"{'model':8s} {'usual ms':>9s} {'plain ms':>9s} {'fit ms':>9s} {'fit / plain':>11s} {'fit / usual':>11s}")
+    print(f"torch {torch.__version__}, {arguments.threads} thread(s), float32, {arguments.rounds} rounds")
+    if not arguments.only_memory:
+        print(
+            f"{'model':8s} {'usual ms':>9s} {'plain ms':>9s} {'fit ms':>9s} {'fit / plain':>22s} {'fit / usual':>22s}"
+        )
+        for name in arguments.models:
+            with steps_of(SHAPES[name]) as (steps, _, _):
+                measure(name, steps, arguments.rounds)
+    print("peak MB  " + " ".join(f"{title:>14s}" for title in ("plain", "plain, rank 16", "fit", "points")))
     for name in arguments.models:
-        measure(name, SHAPES[name], arguments.repeats)
+        with steps_of(SHAPES[name]) as (steps, longest, points):
+            measure_memory(name, steps, longest, points)
 
 
 if __name__ == "__main__":

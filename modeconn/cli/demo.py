@@ -108,6 +108,7 @@ def _evaluate(
 ) -> None:
     """The lines between consecutive checkpoints."""
     from modeconn.cli.profile_files import write_profile
+    from modeconn.cli.profile_tables import tables_of
     from modeconn.cli.progress import progress
     from modeconn.evaluation.evaluate import evaluate_path
     from modeconn.evaluation.profile import Profile
@@ -132,7 +133,7 @@ def _evaluate(
                 for line in lines
             ]
         )
-    write_profile(folder, profile, mean_of=_old_and_new(trained, settings.tasks))
+    write_profile(folder, profile, tables_of(profile, tasks), mean_of=_old_and_new(trained, settings.tasks))
     with folder.replacing("score-matrix") as figures:
         figures.mkdir()
         for metric, scores in trained.scores.query("metric != 'loss'").groupby("metric"):

@@ -1,8 +1,8 @@
 """Measure tasks along paths between checkpoints, and how high the barriers are.
 
 The paths are the line from --start to --end, the lines between consecutive --points, and fitted curves (--path), or
-several of them in one table and one figure. Writes profile.csv, examples.parquet, barriers.csv and figures/ to the
-output folder and prints the barriers.
+several of them in one table and one figure. Writes profile.csv, examples.parquet, barriers.csv, bands.csv,
+lost_examples.csv and figures/ to the output folder and prints the barriers.
 """
 
 from collections.abc import Sequence
@@ -44,6 +44,18 @@ class Settings(MeasurementSettings):
         ),
     )
 
+    precision: float | None = field(
+        default=None,
+        metadata=flag_help("use as many examples as half the width of the loss barrier's interval needs, in nats"),
+    )
+    choose_on: str | None = field(
+        default=None, metadata=flag_help("split on which the best t is chosen, to be reported on --split")
+    )
+    old_task: str | None = field(
+        default=None, metadata=flag_help("task of the trade-off that the start was trained on")
+    )
+    new_task: str | None = field(default=None, metadata=flag_help("task of the trade-off that the end was trained on"))
+
     @property
     def sources(self) -> tuple[str, ...]:
         """The ends, points and path folders."""
@@ -53,6 +65,11 @@ class Settings(MeasurementSettings):
     def positions(self) -> dict[str, Any]:
         """What says where on each path."""
         return {"num_points": self.num_points, "t": self.t, "tolerance": self.tolerance}
+
+    @property
+    def grid(self) -> dict[str, Any]:
+        """The positions where no tolerance chooses them."""
+        return {"num_points": self.num_points, "t": self.t}
 
     def resolved(self) -> "Settings":
         """The same settings with absolute paths."""
@@ -73,6 +90,7 @@ def run(settings: Settings) -> int:
     from modeconn.cli.profile_printing import print_profile
     from modeconn.evaluation.evaluate import positions_asked
 
+    _check_split_settings(settings)
     positions_asked(**settings.positions)  # what cannot be is told before anything is loaded or written
     paths = given_paths(settings)
 
@@ -99,23 +117,77 @@ def _evaluate(
 ) -> None:
     """Measure and write."""
     from modeconn.cli.profile_files import write_profile
+    from modeconn.cli.profile_tables import tables_of
     from modeconn.cli.progress import progress
     from modeconn.evaluation.evaluate import evaluate_path
     from modeconn.evaluation.profile import Profile
+    from modeconn.evaluation.sequential import PreciseProfile, evaluate_to_precision
     from modeconn.evaluation.store import RunPointStore
 
+    options: dict[str, Any] = {"settings": settings.encoding(), "store": RunPointStore(folder)}
+    precise: list[PreciseProfile] = []
+    validation = None
     with progress(quiet=settings.quiet) as report:
-        profiles = [
-            evaluate_path(
-                path,
-                model,
-                tasks,
-                split=settings.split,
-                settings=settings.encoding(),
-                store=RunPointStore(folder),
-                progress=report,
-                **settings.positions,
-            )
-            for path in paths
-        ]
-    write_profile(folder, Profile.concat(profiles))
+        options["progress"] = report
+        if settings.choose_on is not None:
+            chosen_on = [
+                evaluate_path(path, model, tasks, split=settings.choose_on, **options, **settings.positions)
+                for path in paths
+            ]
+            validation = Profile.concat(chosen_on)
+        if settings.precision is not None:
+            precise = [
+                evaluate_to_precision(
+                    path, model, tasks, precision=settings.precision, split=settings.split, **options, **settings.grid
+                )
+                for path in paths
+            ]
+            profiles = [one.profile for one in precise]
+        else:
+            profiles = [
+                evaluate_path(path, model, tasks, split=settings.split, **options, **settings.positions)
+                for path in paths
+            ]
+    profile = Profile.concat(profiles)
+    tables = tables_of(profile, tasks, precise=precise, validation=validation)
+    write_profile(folder, profile, tables, old_and_new=_old_and_new(settings, tasks))
+
+
+def _old_and_new(settings: Settings, tasks: "list[Task]") -> tuple[str, str] | None:
+    """The tasks of the trade-off: those given, else the two that there are."""
+    if settings.old_task and settings.new_task:
+        return settings.old_task, settings.new_task
+    names = [task.name for task in tasks]
+    return (names[0], names[1]) if len(names) == 2 else None
+
+
+def _check_split_settings(settings: Settings) -> None:
+    """Raise if settings that say which examples count and which positions cannot be followed together.
+
+    Raises:
+        EvaluationError: If they cannot.
+    """
+    from modeconn.errors import EvaluationError
+
+    if settings.choose_on is not None and settings.choose_on == settings.split:
+        raise EvaluationError(
+            "a position cannot be chosen and reported on one split",
+            expected="two splits: a choice looks better where it was made",
+            got=f"--choose-on {settings.choose_on} --split {settings.split}",
+            remedy="choose on the validation split: --choose-on eval",
+        )
+    both = [flag for flag, one in (("--tolerance", settings.tolerance), ("--choose-on", settings.choose_on)) if one]
+    if (settings.precision is not None and both) or len(both) == 2:
+        raise EvaluationError(
+            "these settings choose positions or examples in ways that exclude one another",
+            expected="one of --precision, --tolerance and --choose-on",
+            got=", ".join((["--precision"] if settings.precision is not None else []) + both),
+            remedy="make one run for each, in folders of their own",
+        )
+    if bool(settings.old_task) != bool(settings.new_task):
+        raise EvaluationError(
+            "a trade-off needs two tasks",
+            expected="--old-task and --new-task",
+            got="one of them",
+            remedy="give both, or none: with two tasks the first is the old one",
+        )

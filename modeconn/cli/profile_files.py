@@ -1,45 +1,85 @@
 """What an evaluation leaves in its run folder: tables, and figures with their tables beside them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+
+from modeconn.cli.profile_tables import ProfileTables
 
 if TYPE_CHECKING:
     from modeconn.evaluation.profile import Profile
     from modeconn.runs import RunFolder
 
 
-def write_profile(run: "RunFolder", profile: "Profile", *, mean_of: Mapping[str, Sequence[str]] | None = None) -> None:
+def write_profile(
+    run: "RunFolder",
+    profile: "Profile",
+    tables: ProfileTables,
+    *,
+    mean_of: Mapping[str, Sequence[str]] | None = None,
+    old_and_new: tuple[str, str] | None = None,
+) -> None:
     """Write the profile's tables and figures: outputs.parquet and resolution.csv only where it has any.
 
     Args:
         run: The run folder, opened.
         profile: What was measured.
+        tables: What is written beside it.
         mean_of: Path -> the tasks whose mean the figures show; all tasks by default.
+        old_and_new: The two tasks of the trade-off; none is drawn without.
     """
-    from modeconn.plotting import plot_paths_compared, plot_profiles, save_figure
-
     run.record(checks=dict(profile.checks))
     run.write_csv(profile.frame, "profile.csv")
     run.write_parquet(profile.examples, "examples.parquet")
     if profile.outputs is not None:
         run.write_parquet(profile.outputs, "outputs.parquet")
-    run.write_csv(both_barriers(profile), "barriers.csv")
     if profile.resolution is not None:
         run.write_csv(profile.resolution, "resolution.csv")
+    for name, table in tables.files.items():
+        run.write_csv(table, name)
     with run.replacing("figures") as folder:
         folder.mkdir()
-        figure = plot_profiles(profile.frame, metric=("loss", "score"), mean_of=mean_of)
-        save_figure(figure, folder / "profile", table=profile.frame)
-        if len(set(profile.frame["path"])) > 1 and mean_of is None:
-            compared = plot_paths_compared(profile.frame)
-            save_figure(compared, folder / "paths-compared", table=profile.frame)
+        draw_profile(profile, tables, folder, mean_of=mean_of, old_and_new=old_and_new)
 
 
-def both_barriers(profile: "Profile") -> pd.DataFrame:
-    """The barriers of loss and of error, one table."""
-    return pd.concat([profile.barriers("loss"), profile.barriers("score")], ignore_index=True)
+def draw_profile(
+    profile: "Profile",
+    tables: ProfileTables,
+    folder: Path,
+    *,
+    mean_of: Mapping[str, Sequence[str]] | None,
+    old_and_new: tuple[str, str] | None,
+) -> None:
+    """Draw profile, barriers, lost and won examples; of several paths or two tasks, also what compares them.
+
+    Args:
+        profile: What was measured.
+        tables: Its tables.
+        folder: Where the figures go, each with its table beside it.
+        mean_of: Path -> the tasks whose mean the figures show.
+        old_and_new: The two tasks of the trade-off.
+    """
+    from modeconn import plotting
+
+    frame = profile.frame
+    figure = plotting.plot_profiles(frame, metric=("loss", "score"), mean_of=mean_of)
+    plotting.save_figure(figure, folder / "profile", table=frame)
+    paths = [str(path) for path in frame["path"].unique()]
+    if len(paths) > 1 and mean_of is None:
+        plotting.save_figure(plotting.plot_paths_compared(frame), folder / "paths-compared", table=frame)
+    chord = tables.barriers.query("metric == 'loss' and baseline == 'chord'")
+    if chord["low"].notna().to_numpy().any():
+        plotting.save_figure(plotting.plot_barriers(chord), folder / "barriers", table=chord)
+    if old_and_new is not None:
+        old, new = old_and_new
+        figure = plotting.plot_trade_off(frame, old=old, new=new, metric="score")
+        plotting.save_figure(figure, folder / "trade-off", table=frame)
+    for number, path in enumerate(paths):
+        name = "examples" if len(paths) == 1 else f"examples-{number + 1}"
+        rows = profile.examples.loc[profile.examples["path"] == path, ["path", "task", "t", "example", "score"]]
+        plotting.save_figure(plotting.plot_examples_along_path(rows), folder / name, table=rows)
 
 
 def barrier_summary(barriers: pd.DataFrame) -> pd.DataFrame:

@@ -49,7 +49,37 @@ def print_profile(folder: "RunFolder") -> list[str]:
     if resolution.exists():
         print()
         print_table(read_csv(resolution), title="how well the positions resolve the mean loss")
+    _print_looks(folder)
+    _print_chosen(folder)
     return [*_on_cut_prompts(folder), *remarks(barriers)]
+
+
+def _print_looks(folder: "RunFolder") -> None:
+    """Print how many examples a wanted precision needed, if one was wanted."""
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv
+
+    file = folder.folder / "looks.csv"
+    if file.exists():
+        last = read_csv(file).groupby(["path", "task"], sort=False).tail(1)
+        print()
+        shown = ["path", "task", "num_examples", "half_width", "look", "num_looks"]
+        print_table(last.reindex(columns=shown), title="examples that the precision needed (half_width: nats)")
+
+
+def _print_chosen(folder: "RunFolder") -> None:
+    """Print the position that was chosen on another split, if one was."""
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv
+
+    file = folder.folder / "chosen.csv"
+    if file.exists():
+        chosen = read_csv(file)
+        print()
+        shown = ["path", "task", "metric", "t", "quantity", "value", "low", "high", "p_value"]
+        print_table(
+            chosen.reindex(columns=shown), title=f"t chosen on another split, on the {chosen['split'].iloc[0]} split"
+        )
 
 
 def _setting(frame: "pd.DataFrame", folder: "RunFolder") -> str:

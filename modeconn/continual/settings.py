@@ -16,7 +16,7 @@ AdapterKind = Literal[
 ]  # fmt: skip
 METHOD_NAMES = (
     "sequential", "replay", "ilora", "der++", "ewc", "online-ewc", "lwf", "gem", "a-gem",
-    "per-task", "multi-task", "ema", "soup", "path-merge", "o-lora", "mc-sgd",
+    "per-task", "multi-task", "ema", "soup", "path-merge", "o-lora", "mc-sgd", "progressive-prompts",
 )  # fmt: skip  # a test compares them with the classes
 PER_TASK = ("learning_rate", "num_train_epochs")  # one value for all tasks, or one a task
 
@@ -71,7 +71,9 @@ class TrainSettings:
     early_stopping_patience: int = field(
         default=0, metadata=flag_help("epochs without a lower validation loss before a task ends; 0 trains all epochs")
     )
-    validation_split: str = field(default="eval", metadata=flag_help("split of early stopping; never the test split"))
+    validation_split: str = field(
+        default="eval", metadata=flag_help("split of early stopping and path-merge; never the test split")
+    )
     bf16: bool = field(default=False, metadata=flag_help("autocast to bf16; weights stay in float32"))
     gradient_checkpointing: bool = field(default=False, metadata=flag_help("recompute activations to save memory"))
     score_eos: bool = field(default=True, metadata=flag_help("train the end-of-sequence token after the answer"))

@@ -121,6 +121,7 @@ class Bends:
         self.bends = [Bend.of(point, device, dtype, heads=curve.heads) for point in curve.points[1:-1]]
         ends = (curve.start, curve.end)
         self._ends = None if curve.space == "weights" else [_on_device(end, device, dtype) for end in ends]
+        self._fixed = [_moved(end.updates, device) for end in ends] if curve.space == "weights" else []
         self._heads = [{name: value.to(device, dtype) for name, value in end.saved.items()} for end in ends]
 
     @property
@@ -162,7 +163,7 @@ class Bends:
 
     def _folded(self, row: Sequence[float]) -> Adapter | None:
         """What the ends add to the weights at a point; None for nothing."""
-        ends = ((row[0], self._curve.start.updates), (row[-1], self._curve.end.updates))
+        ends = list(zip((row[0], row[-1]), self._fixed, strict=True))
         updates = {}
         for name in {name: None for _, found in ends for name in found}:
             present = [(weight, found[name]) for weight, found in ends if name in found]
@@ -209,6 +210,19 @@ def _kept(tensor: torch.Tensor) -> torch.Tensor:
 def _leaves(*values: torch.Tensor, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     """Copies that gradients reach."""
     return tuple(value.detach().to(device, dtype, copy=True).requires_grad_() for value in values)
+
+
+def _moved(updates: Mapping[str, Update], device: torch.device) -> dict[str, Update]:
+    """Updates whose factors lie on a device, so that no step carries them there; others as they are."""
+    return {
+        name: Update(
+            update.coefficients,
+            tuple(replace(part, up=part.up.to(device), down=part.down.to(device)) for part in update.low_rank),
+        )
+        if update.low_rank
+        else update
+        for name, update in updates.items()
+    }
 
 
 def _on_device(point: Adapter, device: torch.device, dtype: torch.dtype) -> Factors:

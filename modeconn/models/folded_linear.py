@@ -33,9 +33,7 @@ def take_turns(model: nn.Module, updates: Mapping[str, Update], undo: ExitStack)
         module = model.get_submodule(path)
         if leaf == "weight" and update.low_rank and _is_plain(module):
             assert isinstance(module, nn.Linear | Conv1D)
-            weight = module.weight
-            pair = [factor.to(weight.device) for factor in update.factors(dtype=weight.dtype)]
-            setattr(module, "forward", _forward(module, *pair))  # noqa: B010  (an attribute in place of a method)
+            setattr(module, "forward", _forward(module, update))  # noqa: B010  (an attribute in place of a method)
             undo.callback(delattr, module, "forward")  # the class's own
         else:
             left[name] = update
@@ -50,39 +48,42 @@ def _is_plain(module: nn.Module) -> bool:
     return weight.dtype in (torch.float32, torch.float64) and not is_quantised(weight)
 
 
-def _forward(
-    module: nn.Linear | Conv1D, up: torch.Tensor, down: torch.Tensor
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The module's function with `up @ down` on its weight."""
+def _forward(module: nn.Linear | Conv1D, update: Update) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The module's function with an update of its weight."""
 
     def forward(read: torch.Tensor) -> torch.Tensor:
         weight = module.weight.detach()
         weight = weight.T if isinstance(module, Conv1D) else weight  # [out, in]
-        return _FoldedLinear.apply(read, weight, up, down, module.bias)  # type: ignore[return-value]
+        return _FoldedLinear.apply(read, weight, update, module.bias)  # type: ignore[return-value]
 
     return forward
 
 
 class _FoldedLinear(torch.autograd.Function):
-    """`y = x (W + up down)^T + b`, of which only x has a gradient."""
+    """`y = x (W + dW)^T + b`, of which only x has a gradient."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,  # noqa: ANN401
         read: torch.Tensor,
         weight: torch.Tensor,
-        up: torch.Tensor,
-        down: torch.Tensor,
+        update: Update,
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
         """`[..., in] -> [..., out]`."""
-        ctx.save_for_backward(weight, up, down)
-        ctx.read_dtype = read.dtype
-        return functional.linear(read, torch.addmm(weight, up, down), bias)
+        ctx.save_for_backward(weight)
+        ctx.update, ctx.read_dtype = update, read.dtype
+        return functional.linear(read, _folded(weight, update), bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:  # type: ignore[override]  # noqa: ANN401
         """`[..., out] -> [..., in]`; in the dtype that autocast computed in."""
-        weight, up, down = ctx.saved_tensors
-        folded = torch.addmm(weight, up, down).to(gradient.dtype)
-        return (gradient @ folded).to(ctx.read_dtype), None, None, None, None
+        (weight,) = ctx.saved_tensors
+        folded = _folded(weight, ctx.update).to(gradient.dtype)
+        return (gradient @ folded).to(ctx.read_dtype), None, None, None
+
+
+def _folded(weight: torch.Tensor, update: Update) -> torch.Tensor:
+    """`W + dW`, `[out, in]`."""
+    up, down = (factor.to(weight.device) for factor in update.factors(dtype=weight.dtype))
+    return torch.addmm(weight, up, down)

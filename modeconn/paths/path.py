@@ -11,7 +11,7 @@ import torch
 from modeconn.adapters.adapter import Adapter, combine
 from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.adapters.gauge import aligned
-from modeconn.adapters.heads import Heads, under_policy
+from modeconn.adapters.heads import Heads, under_policy, with_heads_of
 from modeconn.adapters.update import BaseWeights
 from modeconn.errors import PathError, listed
 from modeconn.paths.gram import gram_matrix
@@ -166,9 +166,13 @@ class Path(ABC):
         if len(nonzero) == 1 and row[nonzero[0]] == 1:
             return self.points[nonzero[0]]
         if self.space == "weights":
-            return combine(row.tolist(), self.points, name=name)
+            return self._with_head(combine(row.tolist(), self.points, name=name))
         vector = (row @ self.matrix.double()).float()  # [K] @ [K, P]
-        return self.start.with_vector(vector, name=name)
+        return self._with_head(self.start.with_vector(vector, name=name))
+
+    def _with_head(self, point: Adapter) -> Adapter:
+        """The point with the start's head bit for bit, where a policy gives it to all: a weighted mean is rounded."""
+        return point if self.heads is None or not self.start.saved else with_heads_of(point, self.start)
 
     def distance(self, t: float) -> float:
         """The L2 distance of the point at t from the start, in the coordinates of the path's space."""

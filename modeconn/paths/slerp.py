@@ -111,10 +111,11 @@ class SlerpPath(Curve):
         rows = self._rows(row[1:])[:, 0]  # [M, 2]
         if self.space == "weights":
             own = dict(zip(self._grams, rows.tolist(), strict=True))
-            return combine(row.tolist(), self.points, by_parameter=own, name=name)
+            return self._with_head(combine(row.tolist(), self.points, by_parameter=own, name=name))
         sizes = torch.tensor([math.prod(shape) for _, shape in self.start.layout.shapes])
         spread = rows.repeat_interleave(sizes, dim=0)  # [P, 2]
-        return self.start.with_vector((spread.T * self.matrix.double()).sum(dim=0).float(), name=name)
+        found = self.start.with_vector((spread.T * self.matrix.double()).sum(dim=0).float(), name=name)
+        return self._with_head(found)
 
     def _rows(self, t: torch.Tensor) -> torch.Tensor:
         """The coefficients in every parameter, `[T] -> [M, T, 2]`."""

@@ -18,12 +18,14 @@ def test_evaluate_leaves_a_complete_run_folder(
     assert "loss barrier (chord)" in printed
     assert "space=weights" in printed
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    figures = {f"figures/profile.{ending}" for ending in ("pdf", "svg", "png", "csv")}
-    assert files == {"run.json", "profile.csv", "examples.parquet", "barriers.csv"} | figures
+    names = ("profile", "barriers", "trade-off", "examples")
+    figures = {f"figures/{name}.{ending}" for name in names for ending in ("pdf", "svg", "png", "csv")}
+    tables = {"profile.csv", "examples.parquet", "barriers.csv", "bands.csv", "lost_examples.csv"}
+    assert files == {"run.json"} | tables | figures
     frame = read_csv(out / "profile.csv")
     assert len(frame) == 2 * 3
     assert len(pd.read_parquet(out / "examples.parquet")) == 2 * 3 * 22
-    assert len(read_csv(out / "barriers.csv")) == 2 * 2 * 2
+    assert len(read_csv(out / "barriers.csv")) == 2 * 2 * 5  # tasks, loss and error, definitions
     record = read_record(out)
     assert record is not None
     assert record.status == "finished"

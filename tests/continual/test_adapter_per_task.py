@@ -7,7 +7,7 @@ import pytest
 from method_runs import SEQUENCE, check_resumes, log_of, loss_of, points, short_train, tiny_run
 
 import modeconn as mc
-from modeconn.continual import TrainRun
+from modeconn.continual import ScoreMatrix, TrainRun
 from modeconn.continual.methods import OneAdapterPerTask
 from modeconn.continual.task_work import TaskWork
 
@@ -39,7 +39,7 @@ def test_a_task_is_scored_with_its_own_adapter_or_else_the_newest(run: TrainRun,
 
 
 def test_nothing_is_forgotten(run: TrainRun) -> None:
-    assert mc.continual.ScoreMatrix.from_frame(run.scores).forgetting() == 0
+    assert ScoreMatrix.from_frame(run.scores).forgetting() == 0
 
 
 def test_killed_and_started_again(bases: Callable[[str], Path], tmp_path: Path) -> None:

@@ -108,9 +108,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> type[_Watched]:
     return _Watched
 
 
-def test_stored_are_the_logits_of_a_step_on_that_example(
-    bases: Bases, tmp_path: Path, watched: type[_Watched]
-) -> None:
+def test_stored_are_the_logits_of_a_step_on_that_example(bases: Bases, tmp_path: Path, watched: type[_Watched]) -> None:
     short_train(tmp_path / "run", bases("llama"), DERpp(buffer_size=16), num_train_epochs=3)
     stored, buffer = watched.ended[-1]._stored, watched.ended[-1].buffer
     assert stored.keys() == set(buffer.references)
@@ -182,8 +180,14 @@ def test_smaller_batches_make_the_same_steps(bases: Bases, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (DERpp(logit_weight=-1.0), r"^logit_weight of der\+\+ cannot be used\n  expected: 0 or more\n  got: -1\.0\n  remedy:"),
-        (DERpp(num_logits=0), r"num_logits of der\+\+ cannot be used\n  expected: 1 or more, or none for all\n  got: 0"),
+        (
+            DERpp(logit_weight=-1.0),
+            r"^logit_weight of der\+\+ cannot be used\n  expected: 0 or more\n  got: -1\.0\n  remedy:",
+        ),
+        (
+            DERpp(num_logits=0),
+            r"num_logits of der\+\+ cannot be used\n  expected: 1 or more, or none for all\n  got: 0",
+        ),
         (DERpp(logits_from="start"), r"expected: trajectory or end\n  got: 'start'"),  # type: ignore[arg-type]
         (DERpp(buffer_size=4), r"buffer_size of der\+\+ cannot be used\n  expected: at least the 8 examples"),
     ],

@@ -68,7 +68,7 @@ def test_the_fisher_of_a_classifiers_head_in_a_run(bases: Bases, tmp_path: Path)
     found = method.measured(1)
     features: list[torch.Tensor] = []
     head = run.learner.module.classifier  # type: ignore[union-attr]
-    handle = head.register_forward_hook(lambda module, inputs, output: features.append(inputs[0]))
+    handle = head.register_forward_hook(lambda _module, inputs, _output: features.append(inputs[0]))
     run.learner.module.eval()
     batch = run.batch([(run.train_sets[0], row) for row in range(24)])
     with torch.no_grad():
@@ -163,7 +163,10 @@ def test_smaller_batches_make_the_same_steps(bases: Bases, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (EWC(penalty_weight=-1.0), r"^penalty_weight of ewc cannot be used\n  expected: 0 or more\n  got: -1\.0\n  remedy:"),
+        (
+            EWC(penalty_weight=-1.0),
+            r"^penalty_weight of ewc cannot be used\n  expected: 0 or more\n  got: -1\.0\n  remedy:",
+        ),
         (EWC(num_fisher_examples=0), r"num_fisher_examples of ewc cannot be used\n  expected: 1 or more\n  got: 0"),
         (EWC(fisher="batch"), r"fisher of ewc cannot be used\n  expected: true or empirical\n  got: 'batch'"),  # type: ignore[arg-type]
         (OnlineEWC(decay=1.5), r"decay of online-ewc cannot be used\n  expected: a number from 0 to 1\n  got: 1\.5"),

@@ -120,7 +120,10 @@ def test_smaller_batches_make_the_same_steps(bases: Bases, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (LwF(temperature=0.0), r"^temperature of lwf cannot be used\n  expected: a number above 0\n  got: 0\.0\n  remedy:"),
+        (
+            LwF(temperature=0.0),
+            r"^temperature of lwf cannot be used\n  expected: a number above 0\n  got: 0\.0\n  remedy:",
+        ),
         (LwF(distillation_weight=-1.0), r"distillation_weight of lwf cannot be used\n  expected: 0 or more\n  got: -1"),
     ],
 )

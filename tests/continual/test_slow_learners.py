@@ -9,10 +9,13 @@ import torch
 from method_runs import check_resumes, fingerprints, points, short_train, tiny_run
 
 from modeconn.adapters import Adapter
+from modeconn.continual.hidden import HiddenStates
 from modeconn.continual.methods import ILoRA, MovingAverage, Sequential
+from modeconn.continual.methods.ilora import consistency
 from modeconn.continual.methods.lora_pairs import Pair, lora_pairs, nearest_pair
 from modeconn.continual.methods.slow_learners import SlowUpdates
 from modeconn.continual.run import Run
+from modeconn.continual.share import Share, text_positions
 from modeconn.errors import RunError
 
 Dense = dict[str, torch.Tensor]
@@ -163,13 +166,28 @@ def test_killed_and_started_again(bases: Callable[[str], Path], tmp_path: Path, 
     check_resumes(tmp_path, bases("llama"), method)
 
 
-def test_consistency_sees_the_average_of_updates(bases: Callable[[str], Path], tmp_path: Path) -> None:
-    losses = []
-    for average in ("factors", "weights"):
-        method = ILoRA(buffer_size=16, decay=0.5, average=average)  # type: ignore[arg-type]
-        run = short_train(tmp_path / average, bases("llama"), method)
-        losses.append((run.checkpoints[0].parent / "losses.jsonl").read_text())
-    assert losses[0] != losses[1]
+def test_consistency_compares_with_the_average_of_updates(run: Run) -> None:
+    """The slow learner's hidden states are those of its checkpoint in the base model."""
+    method = ILoRA(buffer_size=16, average="weights", decay=0.5, layers="all").start(run)
+    for seed in (1, 2):
+        move(run, seed)
+        method.after_step()
+    batch = run.batch([(run.train_sets[0], row) for row in range(5)])
+    logits = run.logits(batch)
+    penalty = method.batch_penalty(batch, logits, replayed=True, share=Share(1.0, 1.0, 1.0))
+    assert penalty is not None
+    run.learner.module.eval()
+    states = []
+    for result in (None, method.result()):
+        with run.module_at(result) as module, torch.no_grad():
+            hidden = HiddenStates(module, "all")
+            run.model.family.logits(module, batch)
+            states.append(hidden.taken())
+    masks = [text_positions(batch)] * len(states[0])
+    assert penalty.item() == pytest.approx(consistency(*states, masks).item(), rel=1e-4)
+    penalty.backward()
+    reached = [weight.grad is not None and bool(weight.grad.any()) for weight in run.learner.weights.values()]
+    assert all(reached)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +212,8 @@ def test_consistency_sees_the_average_of_updates(bases: Callable[[str], Path], t
         ),
         (
             {"average": "weights"},
-            {"adapter_options": {"lora_bias": True}},
-            r"ema cannot be used with this adapter(.|\n)*got: .*q_proj\.lora_B\.default\.bias",
+            {"adapter_options": {"use_dora": True}},
+            r"ema cannot be used with this adapter(.|\n)*got: .*q_proj\.lora_magnitude_vector",
         ),
     ],
 )

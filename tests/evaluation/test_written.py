@@ -11,6 +11,7 @@ from evaluation_tasks import make_task
 
 import modeconn as mc
 from modeconn.cli.profile_files import write_profile
+from modeconn.cli.profile_tables import tables_of
 from modeconn.evaluation.gate import check_ends
 from modeconn.evaluation.outputs import OUTPUT_COLUMNS, with_outputs
 from modeconn.evaluation.pairs import barrier_matrix
@@ -98,7 +99,7 @@ def test_finished_points_are_not_written_again(
         once = len(calls)
         resumed = mc.evaluate_path(mc.LinearPath(*ends), model, mixed, store=store, **options)
         assert len(calls) == once > 0
-        write_profile(run, resumed)
+        write_profile(run, resumed, tables_of(resumed, mixed))
     for again in (straight, resumed):
         pd.testing.assert_frame_equal(again.outputs, profile.outputs)
         pd.testing.assert_frame_equal(again.examples, profile.examples)

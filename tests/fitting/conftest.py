@@ -1,8 +1,9 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import LABELS, WORDS
+from tiny import LABELS, WORDS, make_adapter, make_base
 
 import modeconn as mc
 
@@ -12,7 +13,9 @@ def _records(labels: tuple[str, ...] | None, count: int, shift: int) -> list[dic
     return [
         {
             "prompt": " ".join(WORDS[(i * k + shift) % 15] for k in range(1, 3 + (i * 5) % 9)),
-            "answer": labels[(i + shift) % 3] if labels else " ".join(WORDS[(i + k) % 15] for k in range(1 + i % 3)),
+            "answer": labels[(i + shift) % len(labels)]
+            if labels
+            else " ".join(WORDS[(i + k) % 15] for k in range(1 + i % 3)),
         }
         for i in range(count)
     ]
@@ -51,3 +54,26 @@ def ends_and_model(adapters: Callable[..., Path]) -> Callable[..., tuple[list[mc
         return made[key]
 
     return load
+
+
+OTHER_LABELS = ("yes", "no")
+
+
+@pytest.fixture(scope="session")
+def two_heads(tmp_path_factory: pytest.TempPathFactory) -> list[mc.Adapter]:
+    """Adapters of one classifier whose heads have three classes and two."""
+    root = tmp_path_factory.mktemp("heads")
+    for seed, labels in enumerate([LABELS, OTHER_LABELS]):
+        base = make_base(root / f"base-{seed}", "bert", num_labels=len(labels))
+        folder = make_adapter(root / f"end-{seed}", base, "bert", seed=seed)
+        config = json.loads((folder / "adapter_config.json").read_text())
+        config["base_model_name_or_path"] = str(root / "base-0")
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        (folder / "modeconn.json").write_text(json.dumps({"labels": list(labels)}))
+    return [mc.Adapter.from_pretrained(root / f"end-{seed}") for seed in (0, 1)]
+
+
+@pytest.fixture(scope="session")
+def task_of_each_head(make_fit_task: Callable[..., mc.Task]) -> list[mc.Task]:
+    """A task for either head."""
+    return [make_fit_task("first", labels=LABELS), make_fit_task("second", labels=OTHER_LABELS, shift=1)]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from fit_toys import Killed, Memory, nothing, place_of, places, plane_model, ring
 from scipy.optimize import fsolve
+from short_fits import bits
 
 import modeconn as mc
 from modeconn.fitting import AutoNebSettings, fit_autoneb
@@ -113,11 +114,6 @@ def language_neb(ends_and_model, words, space="weights", store=None, **settings)
     options = {"num_steps": 8, "num_cycles": 4, "segment_points": 1, "learning_rate": 0.02}
     options |= {"insert_above": 0.01, "max_pivots": 4}
     return fit_autoneb(chain, model, [words("llama")], store=store, **(options | settings))
-
-
-def bits(fit):
-    points = [value.numpy().tobytes() for point in fit.curve.points for value in point.tensors.values()]
-    return points, fit.history.to_numpy().tobytes(), fit.best_step
 
 
 @pytest.mark.parametrize("space", ["weights", "factors", "aligned-factors"])

@@ -9,9 +9,11 @@ from fit_toys import Memory, half_circle, noise, nothing, place_of, places, plan
 from points import make_point, make_tensors
 
 import modeconn as mc
+from modeconn.adapters.gauge import regauge
 from modeconn.errors import EvaluationError, FitError, ModelError, PathError, TaskError
 from modeconn.fitting import AutoNebSettings, FitSettings, FitStopped, fit_autoneb, fit_curve
 from modeconn.fitting.bends import Bend
+from modeconn.fitting.objective import check_curve
 from modeconn.fitting.store import RunFitStore
 from modeconn.runs import RunFolder
 
@@ -40,6 +42,17 @@ def test_ends_that_are_one_point(fit):
     a, b, up = places((1.0, 0.0), (1.0, 0.0), (0.0, 0.3))
     with refused(FitError, "nothing to fit between a point and itself", "two different ends", "p0 and p1 are the same"):
         fit(mc.PolygonalChain([a, up, b]), plane_model(ring), [nothing()])
+
+
+def test_ends_that_are_one_function_in_two_gauges(adapters):
+    """In weights space there is nothing between them; in factors space there is."""
+    end = mc.Adapter.from_pretrained(adapters("llama", 1))
+    turned = regauge(end, seed=3, strength=0.5)
+    model = mc.AdapterModel.from_pretrained(adapters=[end])
+    assert end.fingerprint != turned.fingerprint
+    with refused(FitError, "nothing to fit between a point and itself"):
+        fit_curve(mc.BezierCurve.between(end, turned), model, [mc_task()])
+    check_curve(mc.BezierCurve.between(end, turned, space="factors"), model)
 
 
 def test_more_bends_than_a_bezier_curve_may_have():
@@ -152,10 +165,14 @@ def test_no_task_or_two_of_one_name(tasks):
         ({"positions_per_step": 0}, "a number above 0"),
         ({"weight_decay": -0.1}, "0 or a number above"),
         ({"eval_steps": -1}, "0 or a number above"),
+        ({"save_steps": -1}, "0 or a number above"),
+        ({"learning_rate": float("inf")}, "a finite number"),
+        ({"weight_decay": float("inf")}, "a finite number"),
         ({"eval_split": "test"}, "a split other than test"),
         ({"train_split": "test"}, "a split other than test"),
-        ({"task_weights": (0.0, 0.0)}, "weights of at least 0, not all 0"),
-        ({"task_weights": (-1.0, 2.0)}, "weights of at least 0, not all 0"),
+        ({"task_weights": (0.0, 0.0)}, "finite weights of at least 0, not all 0"),
+        ({"task_weights": (-1.0, 2.0)}, "finite weights of at least 0, not all 0"),
+        ({"task_weights": (1.0, float("inf"))}, "finite weights of at least 0, not all 0"),
         ({"optimizer": "lion"}, "adamw or sgd"),
         ({"schedule": "cosine"}, "garipov, draxler or constant"),
         ({"uniform_in": "length"}, "t or arc-length"),
@@ -253,3 +270,8 @@ def test_a_broken_state_in_a_run_folder(tmp_path, content):
             torch.save({"steps": 3}, temporary) if content is None else temporary.write_bytes(content)
         with refused(FitError, "cannot go on with the fit in", "the state that this version", "--overwrite"):
             RunFitStore(run).load()
+
+
+def test_labels_cannot_be_masked_where_classes_have_no_names():
+    with refused(FitError, r"mask_labels \(--mask-labels\)", "a classifier of transformers", "got: ModuleModel"):
+        fit_toy(half_circle(), mask_labels=True)

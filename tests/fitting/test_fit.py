@@ -3,36 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from fit_toys import (
-    half_circle,
-    noise,
-    noisy_ring,
-    nothing,
-    place_of,
-    plane_model,
-    ring,
-)
+from fit_toys import half_circle, noise, noisy_ring, nothing, place_of, plane_model, ring
+from short_fits import STEPS, bits, language_fit, toy_fit
 
 import modeconn as mc
 from modeconn.fitting import FitSettings, fit_curve
-
-STEPS = {"num_steps": 12, "eval_steps": 4, "eval_points": 3, "learning_rate": 0.02}
-
-
-def toy_fit(**settings):
-    return fit_curve(half_circle(), plane_model(noisy_ring), [noise()], **(STEPS | settings))
-
-
-def language_fit(ends_and_model, words, store=None, progress=None, **settings):
-    ends, model = ends_and_model("llama")
-    curve = mc.BezierCurve.between(*ends, num_bends=2)
-    return fit_curve(curve, model, [words("llama")], store=store, progress=progress, **(STEPS | settings))
-
-
-def bits(fit):
-    """All numbers of a result."""
-    points = [value.numpy().tobytes() for point in fit.curve.points for value in point.tensors.values()]
-    return points, fit.history.to_numpy().tobytes(), fit.best_step
 
 
 def snapshot(module):

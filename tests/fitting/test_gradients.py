@@ -7,6 +7,7 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 import modeconn as mc
 from modeconn.fitting.bends import Bend, Bends
+from modeconn.fitting.pivots import Coordinates
 from modeconn.models.trainable import Branch, Trainable, placed_trainable
 
 SETTINGS = {
@@ -53,6 +54,23 @@ def moved(curve, seed=0):
     return bends.curve()
 
 
+def assert_slopes(tensors, loss):
+    """The gradient of every tensor along a random direction is the slope of finite differences."""
+    loss().backward()
+    generator = torch.Generator().manual_seed(1)
+    for tensor in tensors:
+        direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        before, losses = tensor.detach().clone(), []
+        for step in (1e-6, -1e-6):
+            tensor.data.copy_(before + step * direction)
+            with torch.no_grad():
+                losses.append(float(loss()))
+        tensor.data.copy_(before)
+        slope = (losses[0] - losses[1]) / 2e-6
+        assert slope != 0
+        assert float((tensor.grad * direction).sum()) == pytest.approx(slope, rel=1e-5, abs=1e-6)
+
+
 @pytest.mark.usefixtures("exact_norms")
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("name", SETTINGS)
@@ -60,20 +78,63 @@ def test_the_gradient_of_every_tensor_is_that_of_finite_differences(name, space,
     ends, model, batch = prepared(name, ends_and_model, words)
     curve = moved(mc.BezierCurve.between(*ends, num_bends=2, space=space))
     bends = Bends(curve, model.device, dtype=torch.float64)
-    total(model, batch, bends.at(0.3)).backward()
-    generator = torch.Generator().manual_seed(1)
     assert len(bends.tensors) >= 8
-    for tensor in bends.tensors:
-        direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-        before, losses = tensor.detach().clone(), []
-        for step in (1e-6, -1e-6):
-            tensor.data.copy_(before + step * direction)
-            with torch.no_grad():
-                losses.append(float(total(model, batch, bends.at(0.3))))
-        tensor.data.copy_(before)
-        slope = (losses[0] - losses[1]) / 2e-6
-        assert slope != 0
-        assert float((tensor.grad * direction).sum()) == pytest.approx(slope, rel=1e-5, abs=1e-6)
+    assert_slopes(bends.tensors, lambda: total(model, batch, bends.at(0.3)))
+
+
+CURVES = {
+    "sixteen bends": lambda ends, **options: mc.BezierCurve.between(*ends, num_bends=16, **options),
+    "chain": lambda ends, **options: mc.PolygonalChain.between(*ends, num_bends=3, **options),
+    "piecewise": lambda ends, **options: mc.PiecewiseBezier.between(*ends, num_segments=2, **options),
+}
+
+
+@pytest.mark.usefixtures("exact_norms")
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("kind", CURVES)
+def test_in_every_kind_of_curve_the_bends_of_a_position_have_the_slopes(kind, space, ends_and_model, words):
+    ends, model, batch = prepared("llama", ends_and_model, words)
+    curve = moved(CURVES[kind](ends, space=space))
+    t = 0.6
+    bends = Bends(curve, model.device, dtype=torch.float64)
+    row = curve.coefficients(torch.tensor([t]))[0, 1:-1]
+    reached = [bend for bend, coefficient in zip(bends.bends, row, strict=True) if coefficient > 1e-2]
+    assert reached
+    assert_slopes([tensor for bend in reached for tensor in bend.tensors], lambda: total(model, batch, bends.at(t)))
+    for bend, coefficient in zip(bends.bends, row, strict=True):
+        if coefficient == 0:  # of another piece
+            assert all(tensor.grad is None or not tensor.grad.any() for tensor in bend.tensors)
+
+
+@pytest.mark.usefixtures("exact_norms")
+@pytest.mark.parametrize("rank", [2, 11])
+def test_bends_of_a_rank_of_their_own_have_the_slopes(rank, ends_and_model, words):
+    ends, model, batch = prepared("llama with embeddings", ends_and_model, words)
+    bends = Bends(moved(mc.BezierCurve.between(*ends, bend_rank=rank)), model.device, dtype=torch.float64)
+    assert_slopes(bends.tensors, lambda: total(model, batch, bends.at(0.4)))
+
+
+@pytest.mark.parametrize("name", ["llama with embeddings", "gpt2", "bert"])
+def test_gradients_reach_the_columns_that_fill_up(name, ends_and_model, words):
+    """Those of `up` at once; `down` follows as soon as they have moved."""
+    ends, model, batch = prepared(name, ends_and_model, words)
+    curve = mc.BezierCurve.between(*ends, bend_rank=11)
+    bends = Bends(curve, model.device, dtype=torch.float64)
+    total(model, batch, bends.at(0.4)).backward()
+    for up, down in bends.bends[0].factors.values():
+        assert not up[:, 8:].any()
+        assert up.grad[:, 8:].norm(dim=0).min() > 0
+        assert down[8:].norm(dim=1).min() > 0
+
+
+@pytest.mark.usefixtures("exact_norms")
+@pytest.mark.parametrize("space", SPACES)
+def test_a_pivot_of_autoneb_has_the_slope_in_its_coordinates(space, ends_and_model, words):
+    ends, model, batch = prepared("bert", ends_and_model, words)
+    chain = mc.PolygonalChain.between(*ends, num_bends=2, space=space)
+    coordinates, vectors = Coordinates.of(chain, model.device)
+    pivot = vectors[1].double().requires_grad_()
+    assert_slopes([pivot], lambda: total(model, batch, coordinates.trainable(pivot)))
 
 
 @pytest.mark.parametrize("kind", [mc.BezierCurve, mc.PolygonalChain])

@@ -5,30 +5,12 @@ import json
 import pytest
 import torch
 from fit_toys import Killed, Memory, half_circle, noise, noisy_ring, plane_model
+from short_fits import STEPS, bits, language_fit, toy_fit
 
-import modeconn as mc
 from modeconn.fitting import fit_curve
 from modeconn.fitting.state import FitState
 from modeconn.fitting.store import RunFitStore
 from modeconn.runs import RunFolder
-
-STEPS = {"num_steps": 12, "eval_steps": 4, "eval_points": 3, "learning_rate": 0.02}
-
-
-def toy_fit(**settings):
-    return fit_curve(half_circle(), plane_model(noisy_ring), [noise()], **(STEPS | settings))
-
-
-def language_fit(ends_and_model, words, store=None, progress=None, **settings):
-    ends, model = ends_and_model("llama")
-    curve = mc.BezierCurve.between(*ends, num_bends=2)
-    return fit_curve(curve, model, [words("llama")], store=store, progress=progress, **(STEPS | settings))
-
-
-def bits(fit):
-    """All numbers of a result."""
-    points = [value.numpy().tobytes() for point in fit.curve.points for value in point.tensors.values()]
-    return points, fit.history.to_numpy().tobytes(), fit.best_step
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -116,6 +98,14 @@ def test_without_a_store_an_interrupt_says_what_would_have_kept_the_fit():
     with pytest.raises(KeyboardInterrupt) as caught:
         toy_fit(progress=interrupt)
     assert any("store=" in note for note in caught.value.__notes__)
+
+
+def test_a_fit_that_was_killed_between_validations_goes_on_from_the_state_that_was_kept_last():
+    store = Memory(saves=2)  # at step 0 with the first validation, then after step 5
+    with pytest.raises(Killed):
+        toy_fit(store=store, eval_steps=0, save_steps=5)
+    assert store.state.step == 5
+    assert bits(toy_fit(store=store, eval_steps=0, save_steps=3)) == bits(toy_fit(eval_steps=0))
 
 
 def test_a_finished_fit_is_not_made_again():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from dense_curves import dense_points, make_points
 from fit_toys import half_circle, places
 from scipy.stats import kstest
 
@@ -60,7 +61,23 @@ def test_positions_that_are_uniform_in_arc_length_are_parts_of_the_length():
     for step in range(20):
         parts = np.array(positions(even, lambda: curve, step))
         found = np.array(positions(by_length, lambda: curve, step))
-        np.testing.assert_allclose(found, np.sqrt(parts), atol=2e-3)
+        np.testing.assert_allclose(found, np.sqrt(parts), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("space", ["weights", "factors", "aligned-factors"])
+def test_in_every_space_the_length_before_a_position_is_its_part_of_the_whole(space):
+    curve = mc.BezierCurve(make_points(4), space=space)
+    settings = FitSettings(positions_per_step=5, uniform_in="arc-length")
+    found = positions(settings, lambda: curve, 0)
+    parts = positions(FitSettings(positions_per_step=5), lambda: curve, 0)
+    dense = dense_points(4) if space == "weights" else torch.stack([point.vector.double() for point in curve.points])
+    part, nodes = np.polynomial.legendre.leggauss(200)
+
+    def before(t):
+        at = torch.from_numpy(t * (part + 1) / 2)
+        return float(((curve.derivative(at) @ dense).norm(dim=1) * torch.from_numpy(nodes)).sum()) * t / 2
+
+    np.testing.assert_allclose([before(t) / before(1.0) for t in found], parts, rtol=0, atol=1e-7)
 
 
 def test_generators_of_different_numbers_differ():

@@ -4,6 +4,8 @@ import json
 import shutil
 
 import pytest
+from kind_oracle import make_kind
+from peft import IA3Config, LNTuningConfig, VeraConfig
 from safetensors.torch import load_file, save_file
 
 import modeconn as mc
@@ -30,6 +32,17 @@ def test_an_adapter_that_lost_a_layer_is_refused(adapters, tmp_path):
     )
     with pytest.raises(ModelError, match=expected):
         mc.AdapterModel.from_pretrained(adapters=[point])
+
+
+@pytest.mark.parametrize("config", [IA3Config, VeraConfig, LNTuningConfig], ids=lambda config: config.__name__)
+def test_other_kinds_are_checked_too(config, bases, tmp_path):
+    targets = {"target_modules": ["input_layernorm"] if config is LNTuningConfig else ["q_proj"]}
+    targets |= {"feedforward_modules": []} if config is IA3Config else {}
+    folder = make_kind(tmp_path / "whole", bases("llama"), "llama", config, seed=1, std=0.3, **targets)
+    mc.AdapterModel.from_pretrained(adapters=[mc.Adapter.from_pretrained(folder)])
+    half = mc.Adapter.from_pretrained(without(folder, tmp_path / "half", "layers.1."))
+    with pytest.raises(ModelError, match=r"all 2 modules (?s:.*)none for 1 of them: model\.layers\.1\."):
+        mc.AdapterModel.from_pretrained(adapters=[half])
 
 
 def test_peft_must_find_all_that_it_makes(adapters, bases, tmp_path):

@@ -30,6 +30,11 @@ def cubic():
     return PiecewiseBezier(make_points(10), 3, space="factors")
 
 
+def coordinates(path, point):
+    """The point in the path's coordinates."""
+    return update_of(point) if path.space == "weights" else point.vector.double()
+
+
 def reference(rows, degree, t):
     """A point of curves of one degree, by de Casteljau on the piece that holds t."""
     segments = (len(rows) - 1) // degree
@@ -113,6 +118,16 @@ def test_reversal_and_elevation_leave_the_path_unchanged(cubic, t):
     point = cubic(at(t))
     torch.testing.assert_close(cubic.elevated()(at(t)), point, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(cubic.reversed()(at(1 - t)), point, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_in_every_space_reversal_elevation_and_segments_are_the_same_path(space):
+    path = PiecewiseBezier(make_points(5), 2, space=space)
+    for t in (0.1, 0.5, 0.8):
+        segment = path.segments[0 if t < 0.5 else 1]
+        for other in (path.elevated()(t), path.reversed()(1 - t), segment(2 * t % 1)):
+            gap = coordinates(path, other) - coordinates(path, path(t))
+            assert gap.norm() < 1e-6 * coordinates(path, path(t)).norm()
 
 
 def test_an_elevated_path_has_one_bend_more_a_piece_and_the_same_joints(cubic):

@@ -13,5 +13,6 @@ from .multi_task import MultiTask as MultiTask
 from .olora import OLoRA as OLoRA
 from .path_merge import PathMerge as PathMerge
 from .per_task import OneAdapterPerTask as OneAdapterPerTask
+from .progressive_prompts import ProgressivePrompts as ProgressivePrompts
 from .replay import Replay as Replay
 from .table import METHODS as METHODS

@@ -11,6 +11,7 @@ from modeconn.continual.buffer import ReplayBuffer
 from modeconn.continual.methods.lora_pairs import Pair, lora_pairs, nearest_pair, saved_name
 from modeconn.continual.methods.merged import Merged, Space, merged
 from modeconn.continual.methods.method import Result, Sequential, State
+from modeconn.continual.starting import FULL
 from modeconn.models.generating import example_sums
 from modeconn.tasks.rows import EncodedRows
 
@@ -71,7 +72,7 @@ class PathMerge(Sequential):
         mine.check("buffer_size", "an example a task", holds=mine.buffer_size >= len(run.train_sets))
         mine._merged = merged(mine, run, mine.space)
         of_points = mine.space == "weights" and mine.next_start == "result"
-        mine._pairs = lora_pairs(mine, run) if of_points and run.settings.adapter != "full" else ()
+        mine._pairs = lora_pairs(mine, run) if of_points and run.settings.adapter != FULL else ()
         mine._buffer = ReplayBuffer(mine.buffer_size, "balanced", seed=run.settings.seed)
         mine._positions = []
         return mine

@@ -1,7 +1,9 @@
 """The methods by name."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any, get_args
 
 from modeconn.continual.methods.averaged import MovingAverage, Soup
 from modeconn.continual.methods.derpp import DERpp
@@ -15,6 +17,7 @@ from modeconn.continual.methods.multi_task import MultiTask
 from modeconn.continual.methods.olora import OLoRA
 from modeconn.continual.methods.path_merge import PathMerge
 from modeconn.continual.methods.per_task import OneAdapterPerTask
+from modeconn.continual.methods.progressive_prompts import ProgressivePrompts
 from modeconn.continual.methods.replay import Replay
 from modeconn.errors import RunError
 
@@ -37,6 +40,7 @@ METHODS: Mapping[str, type[Sequential]] = {
         PathMerge,
         OLoRA,
         MCSGD,
+        ProgressivePrompts,
     )
 }
 
@@ -45,7 +49,7 @@ def make_method(name: str, options: Mapping[str, Any]) -> Sequential:
     """A method from its name and settings.
 
     Raises:
-        RunError: If there is no such method, or a setting is not the method's.
+        RunError: If there is no such method, or a setting is not the method's or is no number where it must be one.
     """
     if name not in METHODS:
         raise RunError(
@@ -63,4 +67,17 @@ def make_method(name: str, options: Mapping[str, Any]) -> Sequential:
             got=", ".join(unknown),
             remedy="leave it out of method_options (--method-options)",
         )
-    return METHODS[name](**options)
+    method = METHODS[name](**options)
+    for one in fields(method):
+        kinds = get_args(one.type) or (one.type,)
+        if one.name in options and (int in kinds or float in kinds):
+            _check_number(method, one.name, options[one.name], kinds)
+    return method
+
+
+def _check_number(method: Sequential, name: str, value: Any, kinds: tuple[Any, ...]) -> None:  # noqa: ANN401
+    """Raises RunError unless a setting that holds a number holds one, a whole one where only these are known."""
+    number, words = (Real, "a number") if float in kinds else (Integral, "a whole number")
+    none = type(None) in kinds
+    holds = (value is None and none) or (isinstance(value, number) and not isinstance(value, bool))
+    method.check(name, f"{words}, or none" if none else words, holds=holds)
