@@ -84,6 +84,11 @@ class _FoldedLinear(torch.autograd.Function):
 
 
 def _folded(weight: torch.Tensor, update: Update) -> torch.Tensor:
-    """`W + dW`, `[out, in]`."""
-    up, down = (factor.to(weight.device) for factor in update.factors(dtype=weight.dtype))
-    return torch.addmm(weight, up, down)
+    """`W + dW`, `[out, in]`; part by part, which needs no copy of the factors."""
+    folded: torch.Tensor | None = None
+    for coefficient, part in zip(update.coefficients, update.low_rank, strict=True):
+        up, down = (factor.to(weight.device, weight.dtype) for factor in (part.up, part.down))
+        alpha = coefficient * part.scaling
+        folded = torch.addmm(weight, up, down, alpha=alpha) if folded is None else folded.addmm_(up, down, alpha=alpha)
+    assert folded is not None  # an update has a part
+    return folded

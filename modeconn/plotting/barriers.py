@@ -1,5 +1,6 @@
 """Barriers of many paths and tasks, one under the other: a forest plot."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 

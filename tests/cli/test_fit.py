@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from two_heads import adapters_of_two_heads, tasks_of_two_heads
 
 from modeconn.adapters import Adapter
 from modeconn.cli.main import main
@@ -126,3 +127,49 @@ def test_a_separator_reaches_the_fit(fit: list[str], tmp_path: Path) -> None:
         histories.append(read_csv(tmp_path / name / "history.csv"))
     assert not histories[0]["loss"].equals(histories[1]["loss"])
     assert not histories[0]["worst_loss"].equals(histories[1]["worst_loss"])
+
+
+def test_bends_have_the_rank_that_was_asked_for(
+    fit: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*fit, "--bend-rank", "3", "--output-dir", str(tmp_path / "fit")]) == 0
+    assert "step 0: the line, with bends of rank 3" in capsys.readouterr().out
+    bend = Adapter.from_pretrained(tmp_path / "fit" / "path" / "point-1")
+    assert {update.rank for update in bend.updates.values()} == {3}
+
+
+def test_pivots_of_autoneb_hold_both_ends(fit: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = [*fit[1 : fit.index("--num-steps")], "--eval-split", "train", "--quiet", "--learning-rate", "0.01"]
+    short = ["--num-steps", "2", "--num-cycles", "1", "--num-pivots", "2", "--max-pivots", "2"]
+    command = ["autoneb", *kept, *short]
+    assert main([*command, "--bend-rank", "7", "--output-dir", str(tmp_path / "low")]) == 1
+    told = capsys.readouterr().err
+    assert "expected: a rank of at least 8" in told
+    assert "modeconn fit takes bends of any rank" in told
+    assert main([*command, "--bend-rank", "10", "--output-dir", str(tmp_path / "high")]) == 0
+    pivots = load_path(tmp_path / "high").points[1:-1]
+    assert {update.rank for pivot in pivots for update in pivot.updates.values()} == {10}
+
+
+def test_a_fit_between_two_heads_is_measured_with_each(
+    tmp_path: Path,
+) -> None:
+    two_heads, folders = adapters_of_two_heads(tmp_path), []
+    for task in tasks_of_two_heads():
+        folder = tmp_path / task.name
+        folder.mkdir()
+        for split, examples in task.splits.items():
+            records = [{"prompt": example.prompt, "answer": example.answer} for example in examples]
+            (folder / f"{split}.json").write_text(json.dumps(records))
+        (folder / "task.json").write_text(json.dumps({"name": task.name, "labels": task.labels}))
+        folders.append(str(folder))
+    ends = ["--start", str(two_heads[0].source), "--end", str(two_heads[1].source)]
+    short = ["--num-steps", "2", "--eval-points", "1", "--quiet", "--heads", "own", "--mask-labels"]
+    out = tmp_path / "fit"
+    assert main(["fit", *ends, "--tasks", *folders, *short, "--output-dir", str(out)]) == 0
+    assert load_path(out).heads == "own"
+    command = ["evaluate", "--path", str(out), "--tasks", *folders, "--split", "eval", "--num-points", "3", "--quiet"]
+    assert main([*command, "--mask-labels", "--output-dir", str(tmp_path / "measured")]) == 0
+    middle = read_csv(tmp_path / "measured" / "profile.csv").query("t == 0.5")
+    history = read_csv(out / "history.csv").dropna(subset=["worst_loss"])
+    assert middle["loss"].mean() == pytest.approx(history["worst_loss"].min(), rel=1e-5)

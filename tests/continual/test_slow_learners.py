@@ -184,7 +184,7 @@ def test_consistency_compares_with_the_average_of_updates(run: Run) -> None:
             run.model.family.logits(module, batch)
             states.append(hidden.taken())
     masks = [text_positions(batch)] * len(states[0])
-    assert penalty.item() == pytest.approx(consistency(*states, masks).item(), rel=1e-4)
+    assert penalty.item() == pytest.approx(consistency(states[0], states[1], masks).item(), rel=1e-4)
     penalty.backward()
     reached = [weight.grad is not None and bool(weight.grad.any()) for weight in run.learner.weights.values()]
     assert all(reached)

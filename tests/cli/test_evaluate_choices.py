@@ -1,0 +1,100 @@
+"""`modeconn evaluate`: as many examples as a precision needs, a t chosen on another split, trade-offs."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from modeconn.cli.main import main
+from modeconn.runs import read_csv
+
+
+@pytest.fixture
+def with_eval(line: list[str], task_folders: list[str], tmp_path: Path) -> list[str]:
+    """The arguments of an evaluation of tasks that have a validation split, too."""
+    folders = []
+    for source in map(Path, task_folders):
+        folder = tmp_path / source.name
+        folder.mkdir()
+        records = json.loads((source / "test.json").read_text())
+        (folder / "task.json").write_text((source / "task.json").read_text())
+        (folder / "eval.json").write_text(json.dumps(records[:11]))
+        (folder / "test.json").write_text(json.dumps(records[11:]))
+        folders.append(str(folder))
+    first = line.index("--tasks") + 1
+    return [*line[:first], *folders, *line[first + 2 :]]
+
+
+def test_a_t_is_chosen_on_one_split_and_reported_on_the_other(
+    with_eval: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([*with_eval, "--choose-on", "eval", "--output-dir", str(out)]) == 0
+    assert "t chosen on another split, on the test split" in capsys.readouterr().out
+    chosen = read_csv(out / "chosen.csv")
+    assert set(chosen["split"]) == {"test"}
+    on_eval = tmp_path / "on-eval"
+    assert main([*with_eval, "--split", "eval", "--output-dir", str(on_eval)]) == 0
+    means = read_csv(on_eval / "profile.csv").groupby("t")["score"].mean()
+    assert means[chosen["t"].iloc[0]] == means.max()
+    tested = read_csv(out / "profile.csv").set_index(["task", "t"])["score"]
+    at_t = chosen.query("quantity == 'at t'").set_index("task")
+    assert at_t.loc["first", "value"] == tested["first", at_t.loc["first", "t"]]
+
+
+def test_a_precision_tells_how_many_examples_it_needed(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([*line, "--precision", "0.5", "--output-dir", str(out)]) == 0
+    assert "examples that the precision needed" in capsys.readouterr().out
+    looks = read_csv(out / "looks.csv")
+    assert set(looks["task"]) == {"first", "second"}
+    barriers = read_csv(out / "barriers.csv").query("metric == 'loss' and baseline == 'chord'")
+    assert barriers["num_examples"].tolist() == looks.groupby("task")["num_examples"].max().tolist()
+
+
+def test_two_tasks_have_a_trade_off_and_more_only_when_named(
+    line: list[str], task_folders: list[str], tmp_path: Path
+) -> None:
+    third = tmp_path / "third"
+    third.mkdir()
+    for file in Path(task_folders[0]).iterdir():
+        (third / file.name).write_text(file.read_text().replace('"first"', '"third"'))
+    three = [*line, "--tasks", *task_folders, str(third)]
+    assert main([*three, "--output-dir", str(tmp_path / "a")]) == 0
+    assert not (tmp_path / "a" / "figures" / "trade-off.png").exists()
+    named = ["--old-task", "first", "--new-task", "third"]
+    assert main([*three, *named, "--output-dir", str(tmp_path / "b")]) == 0
+    assert (tmp_path / "b" / "figures" / "trade-off.png").exists()
+
+
+def test_lost_examples_have_their_text(line: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main([*line, "--output-dir", str(out)]) == 0
+    lost = read_csv(out / "lost_examples.csv")
+    examples = pd.read_parquet(out / "examples.parquet")
+    for row in lost.to_dict(orient="records"):
+        own = examples.query("task == @row['task'] and example == @row['example']").sort_values("t")["score"]
+        assert own.iloc[0] == 1
+        assert own.min() == 0
+        assert "the cat" in row["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--choose-on", "test"], "a position cannot be chosen and reported on one split"),
+        (["--choose-on", "train", "--tolerance", "0.1"], "got: --tolerance, --choose-on"),
+        (["--precision", "0.1", "--tolerance", "0.1"], "got: --precision, --tolerance"),
+        (["--old-task", "first"], "a trade-off needs two tasks"),
+        (["--precision", "-1"], "precision"),
+    ],
+)
+def test_choices_that_exclude_one_another(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], message: str
+) -> None:
+    assert main([*line, *given, "--output-dir", str(tmp_path / "out")]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
