@@ -1,8 +1,8 @@
 """Path evaluation against the script that a user would write with PEFT today, interleaved in one run.
 
 The script: batches of 16 in dataset order, padding to the longest, logits at every position, the adapter's tensors
-interpolated and loaded for each point. Ours: `AdapterModel.evaluate`. Both score the answers' tokens of the same
-examples in float32; the largest difference of an example's loss at an end of the line is printed beside the times.
+interpolated and loaded for each point. Ours: `AdapterModel.evaluate`, with padded rows and without padding. All score the
+answers' tokens of the same examples in float32; the largest difference of a loss at an end of the line is printed.
 
     python analysis/benchmarks/path_evaluation.py --data FOLDER
 
@@ -70,7 +70,7 @@ def usual_script(base: Path, folders: list[Path], examples: tuple[mc.Example, ..
 
 
 def measure(name: str, base: Path, examples: tuple[mc.Example, ...], repeats: int) -> None:
-    """Print one row: seconds a point of both, their ratio, and the largest difference."""
+    """Print one row: seconds a point of each, how many times the script's speed, and the largest difference."""
     with tempfile.TemporaryDirectory() as temporary:
         folders = []
         for seed in (1, 2):
@@ -82,20 +82,23 @@ def measure(name: str, base: Path, examples: tuple[mc.Example, ...], repeats: in
             folders.append(Path(temporary, str(seed)))
             get_peft_model(plain, config).save_pretrained(str(folders[-1]))
         line = mc.LinearPath(*(mc.Adapter.from_pretrained(folder) for folder in folders))
-        model = mc.AdapterModel.from_pretrained(base, adapters=line.points)
-        task = mc.Task("task", {"test": examples})
-        encoded = [model.encode(task, settings=mc.EncodingSettings(all_choices=False))]
+        task, settings = mc.Task("task", {"test": examples}), mc.EncodingSettings(all_choices=False)
+        padded, packed = (
+            mc.AdapterModel.from_pretrained(base, adapters=line.points, packed=one) for one in (False, None)
+        )
+        encoded = {id(model): [model.encode(task, settings=settings)] for model in (padded, packed)}
         usual = usual_script(base, folders, examples)
-        difference = np.abs(usual(0.0) - model.evaluate(line.start, encoded)[0].loss_sum).max()
-        times: dict[str, list[float]] = {"usual": [], "ours": []}
+        difference = np.abs(usual(0.0) - packed.evaluate(line.start, encoded[id(packed)])[0].loss_sum).max()
+        times: dict[str, list[float]] = {"usual": [], "padded": [], "packed": []}
         for repeat in range(repeats):
             t = (repeat + 1) / (repeats + 1)
-            for label, call in (("usual", lambda: usual(t)), ("ours", lambda: model.evaluate(line(t), encoded))):  # noqa: B023
+            for label, model in (("usual", None), ("padded", padded), ("packed", packed)):
                 began = time.perf_counter()
-                call()
+                usual(t) if model is None else model.evaluate(line(t), encoded[id(model)])
                 times[label].append(time.perf_counter() - began)
-    before, after = (statistics.median(values) for values in times.values())
-    print(f"{name:32s} {before:9.3f} {after:9.3f} {before / after:7.2f} {difference:12.1e}", flush=True)
+    script, *ours = (statistics.median(values) for values in times.values())
+    columns = " ".join(f"{seconds:9.3f} {script / seconds:6.2f}" for seconds in ours)
+    print(f"{name:38s} {script:9.3f} {columns} {difference:12.1e}", flush=True)
 
 
 def random_model(shape: dict[str, int], folder: Path) -> Path:
@@ -121,7 +124,8 @@ def main() -> None:
     if arguments.data and (arguments.data / "tasks" / "agnews").is_dir():
         sets["agnews"] = mc.Task.load(arguments.data / "tasks" / "agnews").split("test")
     print(f"torch {torch.__version__}, {arguments.threads} thread(s), float32, medians of {arguments.repeats}")
-    print(f"{'model, examples':32s} {'usual s':>9s} {'ours s':>9s} {'ratio':>7s} {'difference':>12s}")
+    heading = f"{'script s':>9s} {'padded s':>9s} {'times':>6s} {'packed s':>9s} {'times':>6s} {'difference':>12s}"
+    print(f"{'model, examples':38s} {heading}")
     with tempfile.TemporaryDirectory() as temporary:
         for name, shape in MODELS.items():
             base = EMBEDDED / "base" if shape is None else random_model(shape, Path(temporary, "base"))

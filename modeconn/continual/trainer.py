@@ -86,8 +86,8 @@ def train(
     elif method is not None:
         settings = replace(settings, method=method.name, method_options=method.settings)
     chosen = settings.made_method()
-    after = [stage[-1] for stage in chosen.stages(len(tasks))]
-    names = [_folder_names(tasks)[number - 1] for number in after]
+    folders = _folder_names(tasks)
+    names = [folders[stage[-1] - 1] for stage in chosen.stages(len(tasks))]
     settings.for_task(1, len(names))
     refuse_inputs_inside(output_dir, [base_model])
     run = RunFolder.open(

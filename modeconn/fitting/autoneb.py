@@ -34,7 +34,8 @@ def fit_autoneb(
     At the end of a cycle the loss is measured on all segments of the validation split, and a pivot is inserted where
     it rises above its segment by more than a fifth of the chain's range. Distances and gradients are those of the
     points' factors, in coordinates that all points have in common (see `Coordinates.of`), so that pivots can be put
-    back without a decomposition: their rank stays what it was. Losses are those of the chain in its own space.
+    back without a decomposition: all have the rank of the chain's distinct factors together, and keep it (pivots of a
+    lower rank than both ends' get a higher one). Losses are those of the chain in its own space.
 
     Args:
         chain: Where to start; `PolygonalChain.between(start, end, num_bends=3)` starts on the line.

@@ -84,11 +84,12 @@ class _FoldedLinear(torch.autograd.Function):
 
 
 def _folded(weight: torch.Tensor, update: Update) -> torch.Tensor:
-    """`W + dW`, `[out, in]`; part by part, which needs no copy of the factors."""
+    """`W + dW`, `[out, in]`, in the weight's dtype; part by part, which needs no copy of the factors."""
     folded: torch.Tensor | None = None
-    for coefficient, part in zip(update.coefficients, update.low_rank, strict=True):
-        up, down = (factor.to(weight.device, weight.dtype) for factor in (part.up, part.down))
-        alpha = coefficient * part.scaling
-        folded = torch.addmm(weight, up, down, alpha=alpha) if folded is None else folded.addmm_(up, down, alpha=alpha)
+    with torch.autocast(weight.device.type, enabled=False):  # it would round before the sum
+        for coefficient, part in zip(update.coefficients, update.low_rank, strict=True):
+            pair = [factor.to(weight.device, weight.dtype) for factor in (part.up, part.down)]
+            alpha = coefficient * part.scaling
+            folded = torch.addmm(weight, *pair, alpha=alpha) if folded is None else folded.addmm_(*pair, alpha=alpha)
     assert folded is not None  # an update has a part
     return folded

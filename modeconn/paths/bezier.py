@@ -8,14 +8,14 @@ import torch
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.heads import Heads
 from modeconn.errors import PathError
-from modeconn.paths.curve import Curve, check_count, curve_name, derived
+from modeconn.paths.curve import check_count, curve_name, derived
 from modeconn.paths.path import Space
-from modeconn.paths.straight import straight
+from modeconn.paths.straight import Bent
 
 MAX_BENDS = 16
 
 
-class BezierCurve(Curve):
+class BezierCurve(Bent):
     """A Bezier curve of degree K - 1, `path(t) = sum_k C(n, k) t^k (1 - t)^(n - k) p_k` with n = K - 1.
 
     The curve of Garipov 2018 (arXiv 1802.10026) has one bend: `(1 - t)^2 p_0 + 2 t (1 - t) p_1 + t^2 p_2`. Without a
@@ -30,6 +30,8 @@ class BezierCurve(Curve):
     Raises:
         PathError: If there are fewer than 2 or more than 18 points, or they cannot be combined in the space.
     """
+
+    label = "bezier"
 
     def __init__(
         self,
@@ -46,40 +48,13 @@ class BezierCurve(Curve):
             most=MAX_BENDS + 2,
             remedy="give both ends; join more bends in a PiecewiseBezier or a PolygonalChain",
         )
-        super().__init__(points, space=space, name=curve_name("bezier", points, name), heads=heads)
+        super().__init__(points, space=space, name=curve_name(self.label, points, name), heads=heads)
 
     @classmethod
-    def between(
-        cls,
-        start: Adapter,
-        end: Adapter,
-        *,
-        num_bends: int = 1,
-        space: Space = "weights",
-        name: str | None = None,
-        heads: Heads | None = None,
-        bend_rank: int | None = None,
-    ) -> "BezierCurve":
-        """The curve whose bends lie evenly on the line, so that it is the line: where a fit begins.
-
-        Args:
-            start: The point at t = 0.
-            end: The point at t = 1.
-            num_bends: How many free points lie between them, 0 to 16.
-            space: The coordinates.
-            name: How tables call the path.
-            heads: Whose head counts where the ends' differ, as in `Path`.
-            bend_rank: The rank of every bend, in weights space. `r_0 + r_1` by default, which holds the line
-                exactly. Of a smaller one the bends are the nearest to the line's points, so that the curve is not
-                quite the line; of a larger one it is the line, with more directions in which it can leave it.
-
-        Raises:
-            PathError: If the number of bends or their rank is out of range, or the rank cannot be chosen.
-        """
+    def _check_bends(cls, num_bends: int) -> None:
+        """Raise unless there are 0 to 16."""
         remedy = "choose fewer bends, or join several curves in a PiecewiseBezier"
         check_count("bends on one Bezier curve", num_bends, least=0, most=MAX_BENDS, remedy=remedy)
-        options = {"space": space, "name": name, "heads": heads, "bend_rank": bend_rank}
-        return straight(BezierCurve, "bezier", (start, end), num_bends + 2, **options)
 
     @property
     def degree(self) -> int:

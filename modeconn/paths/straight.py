@@ -1,8 +1,9 @@
 """Curves that begin as the line between two points, and bends of another rank than the line's."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -12,11 +13,54 @@ from modeconn.adapters.kinds.lora import combined_config
 from modeconn.adapters.truncating import truncated
 from modeconn.adapters.update import LowRank, Update
 from modeconn.errors import PathError, listed
-from modeconn.paths.curve import CurveKind, check_count, curve_name, derived
+from modeconn.paths.curve import Curve, CurveKind, check_count, curve_name, derived
 from modeconn.paths.line import LinearPath
 from modeconn.paths.path import Space
 
 _SEED = 0  # of the rows that fill factors up: a curve is the same whenever it is made
+
+
+class Bent(Curve):
+    """A curve that its ends and a number of bends make."""
+
+    label: ClassVar[str]  # begins the names of such curves
+
+    @classmethod
+    def between(
+        cls,
+        start: Adapter,
+        end: Adapter,
+        *,
+        num_bends: int = 1,
+        space: Space = "weights",
+        name: str | None = None,
+        heads: Heads | None = None,
+        bend_rank: int | None = None,
+    ) -> Self:
+        """The curve whose bends lie evenly on the line, so that it is the line: where a fit begins.
+
+        Args:
+            start: The point at t = 0.
+            end: The point at t = 1.
+            num_bends: How many free points lie between them: 0 to 16, on a chain any number.
+            space: The coordinates.
+            name: How tables call the path.
+            heads: Whose head counts where the ends' differ, as in `Path`.
+            bend_rank: The rank of every bend, in weights space. `r_0 + r_1` by default, which holds the line
+                exactly. Of a smaller one the bends are the nearest to the line's points, so that the curve is not
+                quite the line; of a larger one it is the line, with more directions in which it can leave it.
+
+        Raises:
+            PathError: If the number of bends or their rank is out of range, or the rank cannot be chosen.
+        """
+        cls._check_bends(num_bends)
+        options: dict[str, Any] = {"space": space, "name": name, "heads": heads, "bend_rank": bend_rank}
+        return straight(cls, cls.label, (start, end), num_bends + 2, **options)
+
+    @classmethod
+    @abstractmethod
+    def _check_bends(cls, num_bends: int) -> None:
+        """Raise unless such a curve can have this number of bends."""
 
 
 def straight(
