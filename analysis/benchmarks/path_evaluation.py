@@ -1,7 +1,7 @@
 """Path evaluation against the script that a user would write with PEFT today, interleaved in one run.
 
 The script: batches of 16 in dataset order, padding to the longest, logits at every position, the adapter's tensors
-interpolated and loaded for each point. Ours: `AdapterModel.evaluate`, with padded rows and without padding. All score the
+interpolated and loaded for each point. Ours: `AdapterModel.evaluate`, rows padded and without padding. All score the
 answers' tokens of the same examples in float32; the largest difference of a loss at an end of the line is printed.
 
     python analysis/benchmarks/path_evaluation.py --data FOLDER

@@ -146,7 +146,7 @@ def run_benchmarks(
 
 @contextmanager
 def generators_restored(device: torch.device) -> Iterator[None]:
-    """A context after which every generator of random numbers is where it was: the harness sets and uses the shared ones.
+    """A context after which every shared generator of random numbers is where it was; the harness sets them.
 
     Args:
         device: Where the model lives.
@@ -163,11 +163,13 @@ def generators_restored(device: torch.device) -> Iterator[None]:
 @contextmanager
 def _as_it_is(module: nn.Module) -> Iterator[None]:
     """A module whose tied weights are not tied anew, which would undo a point that parts them."""
+    kept = {name: value for name, value in vars(module).items() if name == "tie_weights"}
     vars(module)["tie_weights"] = lambda *_, **__: None
     try:
         yield
     finally:
         del vars(module)["tie_weights"]
+        vars(module).update(kept)
 
 
 @contextmanager

@@ -260,7 +260,7 @@ def test_everything_is_what_it_was_after_an_error(
     line: mc.LinearPath, model: mc.AdapterModel, benchmarks: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "wrong.yaml").write_text(
-        f"include: {benchmarks / 'tiny_piqa.yaml'}\ntask: wrong\ndoc_to_target: '{{{{1 / 0}}}}'\n"
+        f"include: {benchmarks / 'tiny_piqa.yaml'}\ntask: wrong\ndoc_to_target: '{{{{1 / (1 - label)}}}}'\n"
     )
     before = state(model)
     with pytest.raises(ZeroDivisionError):
@@ -286,7 +286,7 @@ def test_a_log_likelihood_that_is_no_number_is_never_averaged(
     kept = weight[0].item()
     weight.data[0] = float("nan")
     try:
-        with pytest.raises(EvaluationError, match=r"tiny_piqa at .*0, 1, 2"):
+        with pytest.raises(EvaluationError, match=r"tiny_piqa at .*\n.*\n.*examples 0, 1, 2"):
             general_scores(ends[:1], model, ["tiny_piqa"], include_path=benchmarks)
     finally:
         weight.data[0] = kept
@@ -294,7 +294,7 @@ def test_a_log_likelihood_that_is_no_number_is_never_averaged(
 
 def test_near_names_of_unknown_tasks() -> None:
     with pytest.raises(
-        EvaluationError, match="such as mmlu_anatomy, mmlu_astronomy\n  got: mmlu_anatomi\n.*include_path"
+        EvaluationError, match=r"such as mmlu_anatomy, mmlu_astronomy\n  got: mmlu_anatomi\n.*include_path"
     ):
         check_known(["piqa", "mmlu_anatomi"], ["piqa", "mmlu_anatomy", "mmlu_astronomy", "arc_easy"])
     with pytest.raises(EvaluationError, match="expected: tasks of lm-eval\n  got: zzz"):
@@ -305,6 +305,17 @@ def test_near_names_of_unknown_tasks() -> None:
 def test_the_harnesss_own_tasks_are_known(line: mc.LinearPath, model: mc.AdapterModel, benchmarks: Path) -> None:
     with pytest.raises(EvaluationError, match=r"such as .*mmlu_anatomy.*\n  got: mmlu_anatomi\n"):
         general_scores(line, model, ["tiny_piqa", "mmlu_anatomi"], include_path=benchmarks)
+
+
+@pytest.mark.slow
+def test_data_that_cannot_be_read(
+    line: mc.LinearPath, model: mc.AdapterModel, benchmarks: Path, tmp_path: Path
+) -> None:
+    where = {"data_files": {"test": str(tmp_path / "missing.jsonl")}}
+    settings = {"include": str(benchmarks / "tiny_piqa.yaml"), "task": "no_data", "dataset_kwargs": where}
+    (tmp_path / "no_data.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(EvaluationError, match=r"cannot load no_data\n(.|\n)*FileNotFoundError(.|\n)*include_path"):
+        general_scores(line, model, ["no_data"], include_path=tmp_path)
 
 
 def test_the_missing_extra_is_named(
