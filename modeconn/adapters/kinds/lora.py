@@ -63,8 +63,15 @@ def read_lora(tensors: Tensors, config: "AdapterConfig") -> Parts:
             updates[f"{module}.weight"] = Update.of(_table(unread, module))
     drop_head_copies(unread)
     saved = unread.take_saved()
-    updates = dict(sorted((updates | take_biases(unread)).items()))
+    updates = _with_biases(updates, take_biases(unread))
     return unread.finish(updates, saved, "pairs of lora_A and lora_B", _base_copies(unread, updates))
+
+
+def _with_biases(updates: dict[str, Update], trained: dict[str, Update]) -> dict[str, Update]:
+    """Updates and trained biases, sorted; to a trained bias `lora_bias` adds its own, so both parts count."""
+    for name in updates.keys() & trained.keys():
+        trained[name] = Update.of(*trained[name].parts, *updates[name].parts)
+    return dict(sorted((updates | trained).items()))
 
 
 def _base_copies(unread: Unread, updates: dict[str, Update]) -> dict[str, torch.Tensor]:

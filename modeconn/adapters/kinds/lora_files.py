@@ -28,18 +28,19 @@ def lora_tensors(updates: _Updates, saved: Tensors, config: "AdapterConfig") -> 
     """
     tensors = {PREFIX + name: value for name, value in saved.items()}
     pairs = wrapped(name for name, update in updates.items() if _all(update, Fused))
-    adds_biases = any(_all(update, AddedBias) for update in updates.values())
+    adds_biases = any(_of(update, AddedBias) for update in updates.values())
     # Matrices first: what cannot be held then says what can be done about them.
     for name, update in sorted(updates.items(), key=lambda item: -len(item[1].shape)):
         module = PREFIX + name.rpartition(".")[0]
         if name in pairs:
             down, up = _fused(update, config.scaling(name)).of_peft()
             tensors |= _pair(PREFIX + pairs[name], down, up)
-        elif _all(update, AddedBias):
-            tensors[f"{module}.lora_B.bias"] = update.dense() / config.scaling(module.removeprefix(PREFIX))
-        elif _all(update, Replaced):
+        elif _all(update, (AddedBias, Replaced)):
             wrapper = ".base_layer" if f"{module.removeprefix(PREFIX)}.weight" in updates else ""
-            tensors[f"{module}{wrapper}.bias"] = _mean(update, name, lambda part: part.value)
+            if added := _of(update, AddedBias):
+                tensors[f"{module}.lora_B.bias"] = added.dense() / config.scaling(module.removeprefix(PREFIX))
+            if trained := _of(update, Replaced):
+                tensors[f"{module}{wrapper}.bias"] = _mean(trained, name, lambda part: part.value)
         elif _all(update, ReplacedRows):
             wrapper = "" if config.raw.get("peft_type") == _TOKENS else ".token_adapter"
             tensors[f"{module}{wrapper}.trainable_tokens_delta"] = _mean(update, name, lambda part: part.rows)
@@ -62,9 +63,15 @@ def _table(module: str, down: torch.Tensor, up: torch.Tensor) -> dict[str, torch
     return {f"{module}.lora_embedding_A": up.T, f"{module}.lora_embedding_B": down.T}
 
 
-def _all(update: Update, kind: type) -> bool:
-    """Whether all parts of an update are of one kind."""
+def _all(update: Update, kind: type | tuple[type, ...]) -> bool:
+    """Whether all parts of an update are of one kind, or of some."""
     return all(isinstance(part, kind) for part in update.parts)
+
+
+def _of(update: Update, kind: type) -> Update | None:
+    """Those parts of an update that are of one kind; None where there are none."""
+    chosen = [(c, part) for c, part in zip(update.coefficients, update.parts, strict=True) if isinstance(part, kind)]
+    return Update(tuple(c for c, _ in chosen), tuple(part for _, part in chosen)) if chosen else None
 
 
 def _fused(update: Update, unit: float) -> Fused:
@@ -134,12 +141,12 @@ def _tokens_alone(first: "AdapterConfig", updates: _Updates) -> dict[str, Any] |
 
 def _beside(updates: _Updates, modules: Mapping[str, int]) -> dict[str, Any]:
     """The settings of what is trained beside the factors: biases and tokens."""
-    replaced = [name.removesuffix(".bias") for name, update in updates.items() if _all(update, Replaced)]
+    replaced = [name.removesuffix(".bias") for name, update in updates.items() if _of(update, Replaced)]
     rows = {name: update.parts[0] for name, update in updates.items() if _all(update, ReplacedRows)}
     tokens = {name.removesuffix(".weight"): list(part.tokens) for name, part in rows.items()}  # type: ignore[attr-defined]
     scope = "all" if any(module not in modules for module in replaced) else "lora_only"
     return {
         "bias": scope if replaced else "none",
-        **({"lora_bias": True} if any(_all(update, AddedBias) for update in updates.values()) else {}),
+        **({"lora_bias": True} if any(_of(update, AddedBias) for update in updates.values()) else {}),
         **({"trainable_token_indices": tokens} if tokens else {}),
     }

@@ -1,5 +1,6 @@
 """Trainable tokens: rows of an embedding that take the place of the base's."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from modeconn.adapters.kinds.biases import trained_rows
@@ -29,9 +30,15 @@ def read_tokens(tensors: Tensors, config: "AdapterConfig") -> Parts:
     return finished(unread, updates, "a trainable_tokens_delta of each embedding")
 
 
+def _which_rows(config: "AdapterConfig", modules: Sequence[str]) -> Mapping[str, object]:  # noqa: ARG001
+    """What else than the tensors decides the update: the rows of other tokens are other coordinates."""
+    return {"token_indices": list(config.raw.get("token_indices") or ())}
+
+
 TOKENS = Kind(
     "TRAINABLE_TOKENS",
     read_tokens,
     frozenset({"init_weights", "token_indices"}),
     fits={"token_indices": is_tokens},
+    scalings=_which_rows,
 )

@@ -110,7 +110,13 @@ def _scaling(config: "AdapterConfig") -> float:
 
 def _scalings(config: "AdapterConfig", modules: Sequence[str]) -> Mapping[str, object]:  # noqa: ARG001
     """What else than the tensors decides the update."""
-    return {"alpha / r": _scaling(config), "form": config.raw.get("form", "input")}
+    raw = config.raw
+    groups = (raw.get("tied_modules") or {}) if raw.get("tied", True) else {}
+    return {
+        "alpha / r": _scaling(config),
+        "form": raw.get("form", "input"),
+        "tied_modules": sorted(sorted(group) for group in groups.values()),  # whose weights share a pair
+    }
 
 
 def _is_groups(value: object) -> bool:

@@ -8,6 +8,7 @@ from kind_points import Base, fails, kind_point, random
 from peft_oracle import logits
 
 import modeconn as mc
+from modeconn.errors import PathError
 
 ROWS = {"embed.trainable_tokens_delta": random(2, 3)}
 
@@ -27,6 +28,20 @@ def test_as_many_rows_as_tokens():
 
 def test_tokens_are_whole_numbers():
     fails("TRAINABLE_TOKENS", ROWS, "settings that cannot be read", "token_indices=[1, -2]", token_indices=[1, -2])
+
+
+def test_rows_of_other_tokens_are_no_common_coordinates():
+    ends = [kind_point("TRAINABLE_TOKENS", ROWS, token_indices=tokens) for tokens in ([4, 1], [6, 1])]
+    with pytest.raises(PathError, match="different scalings in token_indices"):
+        mc.LinearPath(*ends, space="factors")
+
+
+def test_rows_of_the_same_tokens_are_averaged():
+    other = {name: -3 * rows for name, rows in ROWS.items()}
+    ends = [kind_point("TRAINABLE_TOKENS", rows, token_indices=[4, 1]) for rows in (ROWS, other)]
+    middle = mc.LinearPath(*ends, space="factors")(0.5)
+    found = middle.on(Base({"embed.weight": torch.zeros(5, 3)})).updates["embed.weight"].dense()
+    torch.testing.assert_close(found[[4, 1]], -ROWS["embed.trainable_tokens_delta"])
 
 
 def test_another_tensor_is_left_over():

@@ -48,6 +48,19 @@ def test_settings_count(setting):
         LinearPath(*ends, space="factors")
 
 
+def test_pairs_that_serve_other_modules_are_no_common_coordinates():
+    fewer = TIED | {"tied_modules": {"*.q": ["a.q"]}}
+    ends = [kind_point("WEGEFT", INPUT, **settings) for settings in (TIED, fewer)]
+    with pytest.raises(PathError, match="different scalings in tied_modules"):
+        LinearPath(*ends, space="factors")
+
+
+def test_the_name_of_a_group_does_not_count():
+    renamed = TIED | {"tied_modules": {"queries": ["a.q", "b.q"]}}
+    ends = [kind_point("WEGEFT", INPUT, **settings) for settings in (TIED, renamed)]
+    assert LinearPath(*ends, space="factors")(0.5).updates.keys() == {"a.q.weight", "b.q.weight"}
+
+
 def test_tied_modules_that_are_not_named():
     fails("WEGEFT", INPUT, "does not say which modules it updates", "tied_modules", "got: None", r=2)
 
