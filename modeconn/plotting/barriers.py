@@ -143,7 +143,7 @@ def _draw_row(ax: Axes, row: pd.Series, y: float) -> None:
     if np.isfinite([row["low"], row["high"]]).all():
         style_of = (0, (2, 1.2)) if row["few"] else "-"
         ax.plot([row["low"], row["high"]], [y, y], color=row["colour"], linestyle=style_of, linewidth=1.3, zorder=2)
-    if np.isfinite(row["estimate_corrected"]):
+    if math.isfinite(float(row["estimate_corrected"])):
         ax.plot([row["estimate_corrected"]], [y], **_tick_look(), zorder=4, clip_on=False)
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.4}
     ax.plot([row["barrier"]], [y], marker=row["marker"], color=row["colour"], markersize=4.6, zorder=3, **edge)
