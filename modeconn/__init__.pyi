@@ -56,6 +56,8 @@ from .evaluation.definitions import path_average as path_average
 from .evaluation.evaluate import evaluate_path as evaluate_path
 from .evaluation.example_table import lost_examples as lost_examples
 from .evaluation.gauge import gauge_barrier as gauge_barrier
+from .evaluation.general import GeneralScores as GeneralScores
+from .evaluation.general import general_scores as general_scores
 from .evaluation.matrix import BarrierMatrix as BarrierMatrix
 from .evaluation.multiplicity import holm as holm
 from .evaluation.pairs import barrier_matrix as barrier_matrix

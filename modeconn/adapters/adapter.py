@@ -123,7 +123,7 @@ class Adapter:
         parts = config.kind.read(tensors, config)
         copies = {copy_name(name) for name in parts.base_copies}
         lazy = isinstance(tensors, StoredTensors)  # a full model is not read into a dict
-        own = tensors if lazy else {name: value for name, value in tensors.items() if name not in copies}
+        own = tensors if lazy else {name: one for name, one in tensors.items() if not _of_base(name, copies)}
         return cls(config, parts.updates, parts.saved, parts.base_copies, own=own, **fields)
 
     def save_pretrained(self, folder: str | Path) -> Path:
@@ -298,3 +298,8 @@ def combine(
         name=name or "combination",
         weight_sum=sum(c * p.weight_sum for c, p in pairs),
     )
+
+
+def _of_base(name: str, copies: set[str]) -> bool:
+    """Whether a tensor of a file is a base weight: a copy, or what PiSSA left of one, which loading makes again."""
+    return name in copies or name.endswith(".base_layer.weight")

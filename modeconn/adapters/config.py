@@ -56,7 +56,8 @@ class AdapterConfig:
         if malformed:
             raise AdapterError(
                 f"{self.origin} has settings that cannot be read",
-                expected="values as PEFT writes them: ranks above 0, finite scalings, lists of module names",
+                expected="values as PEFT writes them: ranks above 0, finite scalings, lists of module names, patterns"
+                " without repeats of repeats",
                 got=listed(malformed),
                 remedy="use the adapter_config.json that PEFT's save_pretrained wrote",
             )

@@ -12,7 +12,7 @@ import torch
 
 from modeconn.adapters.experts import are_single, stacked
 from modeconn.adapters.shards import open_shards
-from modeconn.adapters.skeleton import Skeleton
+from modeconn.adapters.skeleton import Skeleton, check_counts
 from modeconn.adapters.stored import StoredTensor
 from modeconn.errors import AdapterError, listed
 
@@ -51,8 +51,10 @@ class FullModel:
         """
         folder = Path(folder).expanduser()
         raw = _read_config(folder / CONFIG_FILE)
+        tensors = open_shards(folder)
+        check_counts(raw, tensors, str(folder))
         skeleton = Skeleton.of(raw, str(folder), task_type=task_type)
-        stored = _by_parameter(open_shards(folder), skeleton, folder, strict=strict)
+        stored = _by_parameter(tensors, skeleton, folder, strict=strict)
         stored = _without_copies(stored, skeleton)
         _check(stored, skeleton, folder)
         return cls(folder, raw, skeleton, stored)

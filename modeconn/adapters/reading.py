@@ -17,6 +17,7 @@ from modeconn.adapters.full import FullModel
 from modeconn.adapters.kinds.full import full_config
 from modeconn.adapters.kinds.miss import from_bone
 from modeconn.adapters.kinds.table import KINDS
+from modeconn.adapters.provenance import check_provenance
 from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model, told
 from modeconn.adapters.stored import StoredTensors
 from modeconn.errors import AdapterError, listed
@@ -121,7 +122,11 @@ def _read_full_model(folder: Path) -> AdapterFiles:
 def _read_provenance(folder: Path) -> dict[str, Any]:
     """What modeconn's trainer noted beside a checkpoint, if it made it."""
     file = folder / PROVENANCE_FILE
-    return _read_json(file, "remove the file") if file.exists() else {}
+    if not file.exists():
+        return {}
+    notes = _read_json(file, "remove the file")
+    check_provenance(notes, file)
+    return notes
 
 
 def locate(source: str | Path, *, revision: str | None = None) -> Path:

@@ -1,14 +1,14 @@
 """What a full model is made of, from its config alone: names and shapes of the parameters, and which are one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from modeconn.adapters.experts import conversions_of
-from modeconn.errors import AdapterError
+from modeconn.errors import AdapterError, listed
 
 AUTO_CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -19,6 +19,9 @@ LANGUAGE_MODELS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
 # Buffers that old versions of transformers wrote, and renamings that it still reads.
 _OLD_BUFFERS = (r"rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn\.bias$", r"position_ids$")
 _OLD_ENDINGS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+_COUNTS = re.compile(r"n_layers?|(num|n|encoder|decoder)_(.*_)?(layers|experts|blocks|groups)|layers|depth")
+_MOST_LAYERS = 1000  # that a model may have without a tensor for each: some use one layer several times
+_MOST_LABELS = 10**6
 
 
 @dataclass(frozen=True)
@@ -126,15 +129,55 @@ def _empty_model(raw: Mapping[str, Any], origin: str, task_type: str | None) -> 
             if type(config) in auto._model_mapping:
                 return auto.from_config(config), task_type
             return own(config), None  # type: ignore[misc]  # None is no class: a TypeError
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # transformers and what checks its settings raise many kinds
         raise AdapterError(
             f"cannot tell what model {origin} is",
             expected="a config.json with a model_type and architecture that transformers has (code that comes with a"
-            " model is not run)",
-            got=f"model_type {raw.get('model_type')!r}, architectures {raw.get('architectures')!r}:"
-            f" {type(error).__name__}",
-            remedy="take a model that this version of transformers has, or update transformers",
+            " model is not run), and settings of the sorts that it reads",
+            got=f"model_type {raw.get('model_type')!r}, architectures {raw.get('architectures')!r}: {_told(error)}",
+            remedy="take a model that this version of transformers has, or update transformers; correct a setting that"
+            " the message names",
         ) from error
+
+
+def _told(error: Exception) -> str:
+    """An error in one line; those of settings name the setting, and the reason below."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ": ".join([type(error).__name__, *lines[:2]])
+
+
+def check_counts(raw: Mapping[str, Any], names: Iterable[str], origin: str) -> None:
+    """Raise if a config speaks of far more layers, experts or classes than there can be: building them never ends.
+
+    Args:
+        raw: The content of config.json.
+        names: Those of the tensors; their numbers say what there is.
+        origin: Where it was read, for messages.
+    """
+    there = max((int(number[:9]) for name in names for number in re.findall(r"\d+", name)), default=0) + 1
+    odd = [
+        f"{key}={value}"
+        for key, value in _numbers(raw)
+        if (_COUNTS.fullmatch(key) and value > max(there, _MOST_LAYERS))
+        or (key == "num_labels" and value > _MOST_LABELS)
+    ]
+    if odd:
+        raise AdapterError(
+            f"cannot tell what model {origin} is",
+            expected=f"as many layers and experts as the tensors have, whose numbers end at {there - 1}, and"
+            f" {_MOST_LABELS} classes at most",
+            got=listed(odd),
+            remedy="use the config.json that was saved with these weights",
+        )
+
+
+def _numbers(raw: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The settings that are numbers, those of the models within a model included."""
+    for key, value in raw.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value)
+        elif isinstance(value, int | float):
+            yield str(key), value
 
 
 def _outermost(names: Mapping[str, Any], *, outside: str) -> tuple[str, ...]:

@@ -12,8 +12,10 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.full import FullModel
 from modeconn.adapters.kinds.full import Replacement
+from modeconn.adapters.kinds.fused import Fused
 from modeconn.adapters.kinds.initial import start_of
 from modeconn.adapters.kinds.kind import PREFIX, trained_biases
+from modeconn.adapters.kinds.replaced import ReplacedRows
 from modeconn.adapters.part import ANY
 from modeconn.adapters.reading import PICKLE_FILE, WEIGHTS_FILE
 from modeconn.adapters.shards import read_header, read_pickle
@@ -29,6 +31,7 @@ _VARIANTS = {
     "trainable_token_indices": "trained tokens",
 }
 _STARTS = {"pissa": "PiSSA", "olora": "OLoRA", "corda": "CorDA", "lora_ga": "LoRA-GA"}
+_BOUNDED = ("LORA", "ADALORA", "HRA", "MISS", "VERA", "WEGEFT")  # the setting r bounds the rank of dW
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -60,7 +63,7 @@ class Row:
         parameter: What is changed; with * for the number of the layer where there are several.
         count: How many.
         kind: The kind of the adapter; "saved" for a tensor that takes the base's place.
-        rank: Bound of the rank; None where the kind has none.
+        rank: Bound of the rank of the trained change, such as r, or r^2 of LoHa; None where the settings give none.
         alpha: The setting, before it is divided by the rank; None where the kind has none.
         dtype: In the file.
         shape: Of the change; `ANY` where only the base knows.
@@ -192,12 +195,23 @@ def told_settings(point: Adapter) -> AdapterConfig:
 
 
 def _rank(point: Adapter, name: str, settings: AdapterConfig) -> int | None:
-    """The bound of an update's rank that its factors give, else that of the settings."""
+    """The bound of an update's rank: that of its factors, else of the settings where they give one.
+
+    Of PiSSA and its like it is the trained rank, without the first factors.
+    """
     update = point.updates[name]
     if update.low_rank and point.as_read is None:
         return update.rank
+    if isinstance(update.parts[0], Fused):
+        return update.parts[0].rank
     matrix = len(update.shape) > 1 and isinstance(settings.raw.get("r"), int)
-    return settings.rank(name.rpartition(".")[0]) if matrix else None
+    if not matrix or isinstance(update.parts[0], ReplacedRows):
+        return None
+    rank, kind = settings.rank(name.rpartition(".")[0]), settings.kind.name
+    if kind == "LOHA":  # a product of two matrices, entry by entry
+        return rank**2
+    mixed = settings.raw.get("use_dora") or settings.raw.get("init_weights") == "bat"  # with all of the base's weight
+    return rank if kind in _BOUNDED and not mixed else None
 
 
 def _alpha(settings: AdapterConfig, module: str) -> float | None:
@@ -249,8 +263,11 @@ def _stored(update: Update) -> StoredTensor | None:
 def _norm(update: Update, name: str, base: FullModel | None) -> float | None:
     """The Frobenius norm of a change; None where it needs a base that is not there."""
     stored = _stored(update)
-    if stored is not None:
-        return None if base is None else _distance(stored, base.stored[base.ties.get(name, name)])
+    if stored is not None and base is None:
+        _distance(stored)  # without a base the numbers are read all the same: NaN is told
+        return None
+    if stored is not None and base is not None:
+        return _distance(stored, base.stored[base.ties.get(name, name)])
     if update.needs_base:
         if base is None:
             return None

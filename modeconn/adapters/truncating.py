@@ -1,42 +1,39 @@
 """A point as a LoRA adapter of a given rank: the nearest one, and how near it is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.config import AdapterConfig
 from modeconn.adapters.full import FullModel
+from modeconn.adapters.kinds.convolution import Convolution
 from modeconn.adapters.kinds.fused import Fused
+from modeconn.adapters.kinds.initial import SinceStart
 from modeconn.adapters.kinds.lora import combined_config, lora_tensors
+from modeconn.adapters.kinds.lora_files import one_convolution, one_fused
 from modeconn.adapters.kinds.replaced import AddedBias, Replaced, ReplacedRows
+from modeconn.adapters.nearest import Nearest, from_dense, from_factors, of_experts, of_kernel
 from modeconn.adapters.part import LowRank
 from modeconn.adapters.ties import with_ties
 from modeconn.adapters.update import Update, agree, needs_base
 from modeconn.errors import AdapterError, listed
 
-_HELD = (Fused, AddedBias, Replaced, ReplacedRows)  # a LoRA file holds them as they are
-
-
-@dataclass(frozen=True, eq=False)
-class _Nearest:
-    """An update of low rank, and the squares of what was lost and of what there was."""
-
-    part: LowRank
-    lost: float
-    total: float
+_HELD = (AddedBias, Replaced, ReplacedRows)  # a LoRA file holds them as they are: they have no rank
+_FORMS = (_HELD, Fused, Convolution)  # a file holds combinations of parts of one of these
 
 
 def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tuple[Adapter, float]:
     """The LoRA adapter of a rank that is nearest to a point in the Frobenius norm (Eckart and Young 1936).
 
-    From factors by two QR decompositions and the SVD of a small core; other updates by the eigenvectors of
-    `dW dW^T`, one parameter at a time. Norms and biases that changed are saved whole, beside the factors.
+    From factors by two QR decompositions and the SVD of a small core, expert by expert where there are experts; other
+    updates by the eigenvectors of `dW dW^T`, one parameter at a time. A kernel counts as a matrix `[out, in k]`. Norms
+    and biases that changed are saved whole, beside the factors.
 
     Args:
         point: The point.
-        rank: r of every module; less where the update has less.
+        rank: r of every module, and of every expert; less where the update has less.
         base: The base model, where updates are functions of its weights or lie as it stores them.
 
     Returns:
@@ -52,7 +49,7 @@ def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tu
         )
     _check_has_update(point)
     if base is not None:
-        _check_shapes(point, base)
+        check_shapes(point, base)
         ties = base.skeleton.ties
         groups = [[first, *(name for name in ties if ties[name] == first)] for first in sorted(set(ties.values()))]
         point = with_ties(point.within(base), groups)
@@ -85,6 +82,7 @@ def with_factors(point: Adapter, base: Callable[[], FullModel]) -> Adapter:
     if point.own is not None or point.replaces or not without_form(point):
         return point
     opened = base()
+    point = replace(point, updates={name: _one_start(one, opened, name) for name, one in point.updates.items()})
     point = point.within(opened)
     updates = dict(point.updates)
     for name in without_form(point):
@@ -93,12 +91,27 @@ def with_factors(point: Adapter, base: Callable[[], FullModel]) -> Adapter:
     return replace(point, updates=updates, config=replace(point.config, raw=combined_config(point.config, updates)))
 
 
+def _one_start(update: Update, base: FullModel, name: str) -> Update:
+    """Updates of what one start left of the base, `sum_k c_k s B_k A_k - (sum_k c_k) s B_0 A_0`: it counts once."""
+    parts = [part for part in update.parts if isinstance(part, SinceStart)]
+    starts = {(part.start, part.factors.scaling, len(part.factors.down)) for part in parts}
+    if len(parts) != len(update.parts) or len(parts) < 2 or len(starts) != 1 or not base.has(name):
+        return update
+    weight = base.weight(name)
+    weight = weight.T if base.transposed(name) else weight
+    if tuple(weight.shape) != update.shape:
+        return update  # told where the fit is checked
+    both, rank = parts[0].on(weight), len(parts[0].factors.down)  # [B B_0] [A ; -A_0]
+    start = LowRank(both.up[:, rank:], both.down[rank:], both.scaling)
+    return Update((*update.coefficients, sum(update.coefficients)), (*(part.factors for part in parts), start))
+
+
 def without_form(point: Adapter) -> list[str]:
     """The parameters whose updates have no form yet that a LoRA file can hold."""
     return [
         name
         for name, update in point.updates.items()
-        if not update.low_rank and not all(isinstance(part, _HELD) for part in update.parts)
+        if not update.low_rank and not any(all(isinstance(part, kinds) for part in update.parts) for kinds in _FORMS)
     ]
 
 
@@ -114,7 +127,7 @@ def _check_has_update(point: Adapter) -> None:
         )
 
 
-def _check_shapes(point: Adapter, base: FullModel) -> None:
+def check_shapes(point: Adapter, base: FullModel) -> None:
     """Raise unless the base has all parameters that the point changes, in their shapes, but for biases it adds."""
     skeleton = base.skeleton
     odd = []
@@ -146,8 +159,12 @@ def _adapter(
     return Adapter.from_tensors(tensors, config, name=point.name, provenance=point.provenance)
 
 
-def _nearest(name: str, update: Update, rank: int, base: FullModel | None) -> _Nearest:
-    """One matrix, or an error that says why it has no LoRA form."""
+def _nearest(name: str, update: Update, rank: int, base: FullModel | None) -> Nearest:
+    """One matrix, kernel or stack of experts, or an error that says why it has no LoRA form."""
+    if all(isinstance(part, Fused) for part in update.parts):
+        return of_experts(one_fused(update, unit=1.0), rank)
+    if all(isinstance(part, Convolution) for part in update.parts):
+        return of_kernel(one_convolution(update, unit=1.0), rank)
     if len(update.shape) != 2:
         raise AdapterError(
             f"the update of {name} has no form that a LoRA file can hold",
@@ -157,50 +174,19 @@ def _nearest(name: str, update: Update, rank: int, base: FullModel | None) -> _N
         )
     if update.low_rank:
         up, down = update.factors(dtype=torch.float64)
-        return _from_factors(up, down, rank, lookup=update.lookup)
+        return from_factors(up, down, rank, lookup=update.lookup)
     if base is None and (update.needs_base or update.stored):
         raise needs_base(f"{name} ({_kinds(update)})")
     weight = None if base is None else base.weight(name).float()
     turned = base is not None and base.transposed(name)
     change = update.dense(weight, transposed=turned)
     lookup = base is not None and name in base.skeleton.tables
-    return _from_dense((change.T if turned else change).double(), rank, lookup=lookup)
-
-
-def _from_factors(up: torch.Tensor, down: torch.Tensor, rank: int, *, lookup: bool) -> _Nearest:
-    """The nearest pair to `up @ down`, `[rows, R] @ [R, columns]`, never formed."""
-    basis_up, triangle_up = torch.linalg.qr(up)  # [rows, k], [k, R]
-    basis_down, triangle_down = torch.linalg.qr(down.T)  # [columns, m], [m, R]
-    left, values, right = torch.linalg.svd(triangle_up @ triangle_down.T, full_matrices=False)
-    kept = min(rank, len(values))
-    roots = values[:kept].sqrt()
-    near_up = (basis_up @ left[:, :kept]) * roots
-    near_down = roots[:, None] * (right[:kept] @ basis_down.T)
-    return _rounded(near_up, near_down, lookup, float((values[kept:] ** 2).sum()), float((values**2).sum()))
-
-
-def _from_dense(change: torch.Tensor, rank: int, *, lookup: bool) -> _Nearest:
-    """The nearest pair to a dense matrix, `[rows, columns]` float64."""
-    tall = change.shape[0] > change.shape[1]
-    wide = change.T if tall else change
-    kept = min(rank, wide.shape[0])
-    basis = torch.linalg.eigh(wide @ wide.T).eigenvectors[:, -kept:]  # of the largest eigenvalues, [short, kept]
-    other = basis.T @ wide  # [kept, long]
-    lengths = other.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-    near, far = basis * lengths.sqrt(), other / lengths.sqrt()[:, None]
-    total, held = float((wide**2).sum()), float((other**2).sum())
-    up, down = (far.T, near.T) if tall else (near, far)
-    return _rounded(up, down, lookup, max(total - held, 0.0), total)
+    return from_dense((change.T if turned else change).double(), rank, lookup=lookup)
 
 
 def _kinds(update: Update) -> str:
     """The names of an update's parts."""
     return ", ".join(sorted({type(part).__name__ for part in update.parts}))
-
-
-def _rounded(up: torch.Tensor, down: torch.Tensor, lookup: bool, lost: float, total: float) -> _Nearest:
-    """The result in float32."""
-    return _Nearest(LowRank(up.float().contiguous(), down.float().contiguous(), 1.0, lookup=lookup), lost, total)
 
 
 def _keep_vector(

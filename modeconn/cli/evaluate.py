@@ -56,6 +56,13 @@ class Settings(MeasurementSettings):
     )
     new_task: str | None = field(default=None, metadata=flag_help("task of the trade-off that the end was trained on"))
 
+    lm_eval: tuple[str, ...] = field(
+        default=(), metadata=flag_help("benchmarks of lm-evaluation-harness, at --lm-eval-t (extra general)")
+    )
+    lm_eval_tasks: str | None = field(default=None, metadata=flag_help("folder with benchmarks of your own, as YAML"))
+    lm_eval_t: tuple[float, ...] = field(default=(0.0, 0.5, 1.0), metadata=flag_help("positions of the benchmarks"))
+    lm_eval_examples: int | None = field(default=None, metadata=flag_help("examples of a benchmark; none takes all"))
+
     @property
     def sources(self) -> tuple[str, ...]:
         """The ends, points and path folders."""
@@ -91,6 +98,10 @@ def run(settings: Settings) -> int:
     from modeconn.evaluation.evaluate import positions_asked
 
     _check_split_settings(settings)
+    if settings.lm_eval:
+        from modeconn.evaluation.harness import require_harness
+
+        require_harness()
     positions_asked(**settings.positions)  # what cannot be is told before anything is loaded or written
     paths = given_paths(settings)
 
@@ -151,6 +162,32 @@ def _evaluate(
     profile = Profile.concat(profiles)
     tables = tables_of(profile, tasks, precise=precise, validation=validation)
     write_profile(folder, profile, tables, old_and_new=_old_and_new(settings, tasks))
+    if settings.lm_eval:
+        _write_general(settings, folder, paths, model)
+
+
+def _write_general(settings: Settings, folder: "RunFolder", paths: "Sequence[Curve]", model: "AdapterModel") -> None:
+    """Run the benchmarks of the harness at positions of every path, and write their tables."""
+    import pandas as pd
+
+    from modeconn.cli.progress import progress
+    from modeconn.evaluation.general import general_scores
+
+    with progress(quiet=settings.quiet) as report:
+        found = [
+            general_scores(
+                path,
+                model,
+                settings.lm_eval,
+                t=settings.lm_eval_t,
+                num_examples=settings.lm_eval_examples,
+                include_path=settings.lm_eval_tasks,
+                progress=report,
+            )
+            for path in paths
+        ]
+    folder.write_csv(pd.concat([one.frame for one in found], ignore_index=True), "general.csv")
+    folder.write_parquet(pd.concat([one.samples for one in found], ignore_index=True), "general.parquet")
 
 
 def _old_and_new(settings: Settings, tasks: "list[Task]") -> tuple[str, str] | None:

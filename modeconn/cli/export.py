@@ -5,8 +5,9 @@ adapter of a rank and prints how near it is. Other kinds, and full fine-tunes, n
 """
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,7 @@ from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
     from modeconn.adapters.adapter import Adapter
+    from modeconn.adapters.full import FullModel
     from modeconn.paths.path import Path as ModelPath
 
 
@@ -83,9 +85,9 @@ def run(settings: Settings) -> int:
     refuse_inputs_inside(settings.output_dir, [settings.start, settings.end, settings.path, *sources, *bases])
     point = path(settings.t)
     if settings.merged:
-        _write_merged(settings, point)
+        _write_merged(settings, point, path.points)
     else:
-        _write_adapter(settings, point)
+        _write_adapter(settings, point, path.points)
     print(f"written: {settings.output_dir}")
     return 0
 
@@ -102,31 +104,64 @@ def _path(settings: Settings) -> "ModelPath":
     return LinearPath(start, end, space=settings.space, heads=settings.heads)
 
 
-def _write_merged(settings: Settings, point: "Adapter") -> None:
+def _write_merged(settings: Settings, point: "Adapter", ends: "Sequence[Adapter]") -> None:
     """Write a full model."""
     from modeconn.models.exporting import export_merged
 
-    export_merged(point, settings.output_dir, base=settings.base_model, dtype=settings.dtype)
+    export_merged(point, settings.output_dir, base=settings.base_model, dtype=settings.dtype, ends=ends)
     print(f"merged model at t={settings.t:g}, dtype {settings.dtype or 'of the base'}")
 
 
-def _write_adapter(settings: Settings, point: "Adapter") -> None:
-    """Write an adapter, of lower rank where that is asked for."""
+def _write_adapter(settings: Settings, point: "Adapter", ends: "Sequence[Adapter]") -> None:
+    """Write an adapter, of lower rank where that is asked for; a base that is given is checked in any case."""
     from modeconn.adapters.truncating import truncated, with_factors, without_form
+    from modeconn.models.exporting import copy_tokenizer
+
+    opened = _checked_base(settings, point, ends)
+    if settings.base_model is not None and not _is_quantised(settings.base_model):
+        opened()
+    if settings.rank is None:
+        near, error = with_factors(point, opened), None
+    else:
+        near, error = truncated(point, settings.rank, base=opened() if without_form(point) else None)
+    near.save_pretrained(settings.output_dir)
+    copy_tokenizer(ends, settings.output_dir)
+    how = f"exact, {_ranks(near)}" if error is None else f"{_ranks(near)}; relative error of the update {error:.3g}"
+    print(f"adapter at t={settings.t:g}, {how}")
+
+
+def _checked_base(settings: Settings, point: "Adapter", ends: "Sequence[Adapter]") -> "Callable[[], FullModel]":
+    """Opens the base on disk, once, where the ends fit it."""
+    from modeconn.adapters.truncating import check_shapes
+    from modeconn.models.completeness import check_checkpoint
     from modeconn.models.exporting import base_on_disk
 
-    opened = partial(base_on_disk, point, settings.base_model)
-    if settings.rank is None:
-        point = with_factors(point, opened)
-        point.save_pretrained(settings.output_dir)
-        print(f"adapter at t={settings.t:g}, exact, {_ranks(point)}")
-        return
-    near, error = truncated(point, settings.rank, base=opened() if without_form(point) else None)
-    near.save_pretrained(settings.output_dir)
-    print(f"adapter at t={settings.t:g}, {_ranks(near)}; relative error of the update {error:.3g}")
+    @cache
+    def opened() -> "FullModel":
+        """The base."""
+        base = base_on_disk(point, settings.base_model)
+        for end in ends:
+            check_shapes(end, base)
+            check_checkpoint(base, end)
+        return base
+
+    return opened
+
+
+def _is_quantised(base: str) -> bool:
+    """Whether a base holds packed numbers, which say nothing about an adapter's."""
+    import json
+
+    from modeconn.adapters.full import CONFIG_FILE
+    from modeconn.models.loading import local_folder
+
+    file = local_folder(base) / CONFIG_FILE
+    return file.exists() and bool(json.loads(file.read_text(encoding="utf-8")).get("quantization_config"))
 
 
 def _ranks(point: "Adapter") -> str:
     """The ranks of a point's modules in words."""
-    ranks = sorted({update.rank for update in point.updates.values() if update.low_rank})
+    from modeconn.adapters.kinds.lora_files import pair_rank
+
+    ranks = sorted({rank for update in point.updates.values() if (rank := pair_rank(update)) is not None})
     return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}" if ranks else "without factors"

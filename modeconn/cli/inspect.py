@@ -1,7 +1,8 @@
 """Say what checkpoints hold: kind, modules, ranks, shapes, the size of every update, and how they can be joined.
 
 Works without the base model; with it, updates are also given relative to the base's weights, those that are functions
-of them get a size at all, and the fit is checked. The base stays on disk.
+of them get a size at all, and the fit is checked: checkpoints that do not fit are named, and the exit status is 1. The
+base stays on disk.
 """
 
 import json
@@ -43,7 +44,7 @@ def run(settings: Settings) -> int:
     from modeconn.paths.joining import joining
 
     points = [Adapter.from_pretrained(source, name=name, allow_zero=True) for source, name in named(settings.adapters)]
-    bases = _bases(points, settings.base_model)
+    bases, misfits = _bases(points, settings.base_model)
     rows = [rows_of(point, bases.get(point.name)) for point in points]
     summaries = [_summary(point, own, bases.get(point.name)) for point, own in zip(points, rows, strict=True)]
     given = settings.base_model is not None
@@ -57,31 +58,47 @@ def run(settings: Settings) -> int:
             "module_types": [_as_dict(row) for row in by_type(modules)],
             "pairs": [{"first": p.first, "second": p.second, "spaces": p.spaces, "refused": p.refused} for p in pairs],
             "cannot_be_joined": _warnings(pairs),
+            "do_not_fit": misfits,
             "notes": notes,
         }
         print(json.dumps(content, indent=2))
-        return 0
+        return 1 if misfits else 0
     shown = modules if settings.all or len(modules) <= MOST_MODULES else by_type(modules)
     _print(summaries, shown, pairs, with_base=settings.base_model is not None)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    for warning in _warnings(pairs):
+    for warning in [*misfits.values(), *_warnings(pairs)]:
         print(f"warning: {warning}", file=sys.stderr)
-    return 0
+    return 1 if misfits else 0
 
 
-def _bases(points: "Sequence[Adapter]", base_model: str | None) -> "dict[str, MeasuredBase]":
-    """The base of each point as what the point is used for, after checking that it fits; nothing without a base."""
+def _bases(points: "Sequence[Adapter]", base_model: str | None) -> "tuple[dict[str, MeasuredBase], dict[str, str]]":
+    """The base of each point that fits it, as what the point is used for, and why others do not; empty without a base.
+
+    Raises:
+        ModelError: If no point fits.
+    """
     if base_model is None:
-        return {}
+        return {}, {}
     from modeconn.adapters.summary import MeasuredBase
+    from modeconn.errors import ModelError
+    from modeconn.models.completeness import check_complete_on_disk
     from modeconn.models.stored_fit import check_fits_stored, open_base
 
     uses = {point.config.task_type for point in points}
     opened = {use: MeasuredBase(open_base(base_model, task_type=use)) for use in uses}
+    found, misfits = {}, {}
     for point in points:
-        check_fits_stored(opened[point.config.task_type].model, point)
-    return {point.name: opened[point.config.task_type] for point in points}
+        base = opened[point.config.task_type]
+        try:
+            check_fits_stored(base.model, point)
+            check_complete_on_disk(base.model, point)
+            found[point.name] = base
+        except ModelError as error:
+            misfits[point.name] = str(error)
+            if len(misfits) == len(points):
+                raise
+    return found, misfits
 
 
 def _summary(point: "Adapter", rows: "Sequence[Row]", base: "MeasuredBase | None") -> dict[str, Any]:

@@ -51,6 +51,7 @@ def print_profile(folder: "RunFolder") -> list[str]:
         print_table(read_csv(resolution), title="how well the positions resolve the mean loss")
     _print_looks(folder)
     _print_chosen(folder)
+    _print_general(folder)
     return [*_on_cut_prompts(folder), *remarks(barriers)]
 
 
@@ -106,3 +107,15 @@ def _on_cut_prompts(folder: "RunFolder") -> list[str]:
         for task, count in checks["truncated_examples"].items()
         if count
     ]
+
+
+def _print_general(folder: "RunFolder") -> None:
+    """Print the scores of the harness's benchmarks, if they were run."""
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv
+
+    file = folder.folder / "general.csv"
+    if file.exists():
+        print()
+        shown = ["path", "task", "metric", "t", "score", "score_low", "score_high", "num_examples"]
+        print_table(read_csv(file).reindex(columns=shown), title="lm-evaluation-harness")

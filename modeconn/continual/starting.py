@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from peft import PeftConfig, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.utils import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from modeconn.adapters.methods.registration import register_methods
 from modeconn.continual.settings import TrainSettings
-from modeconn.errors import ModelError, RunError
+from modeconn.errors import ModelError, RunError, listed
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.loading import quiet_peft
 
@@ -98,10 +99,13 @@ def new_adapter(model: AdapterModel, settings: TrainSettings) -> Any:  # noqa: A
     config = peft_config(settings, model.family.task_type)
     apart = list(dict(model.module.named_parameters())) if RECIPES[settings.adapter].changes_base else []
     twin: Any = model.twin(apart=apart)
+    _name_feedforward(config, model.module)
     torch.manual_seed(settings.seed)
     try:
         with quiet_peft():
-            return get_peft_model(twin, config)
+            made = get_peft_model(twin, config)
+            _check_start(made, config)
+            return made
     except ValueError as error:
         told = str(error).partition("\n")[0]
         if not _NO_TARGET.search(str(error)):
@@ -117,6 +121,43 @@ def new_adapter(model: AdapterModel, settings: TrainSettings) -> Any:  # noqa: A
             got=", ".join(settings.target_modules or ()) or f"none given ({told})",
             remedy="give --target-modules",
         ) from error
+
+
+def _name_feedforward(config: Any, module: Any) -> None:  # noqa: ANN401  (a config of PEFT, a model of transformers)
+    """Say which of the modules given to (IA)^3 are feed-forward: PEFT's own answer may name others, and not load then.
+
+    Raises:
+        ModelError: If a given name stands for modules of both sorts.
+    """
+    targets = getattr(config, "target_modules", None)
+    if not hasattr(config, "feedforward_modules") or config.feedforward_modules is not None or not targets:
+        return
+    usual = TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(getattr(module.config, "model_type", ""))
+    if usual is None or isinstance(targets, str):
+        return  # PEFT says what it needs
+    both = sorted(one for one in targets if any(name.endswith(f".{one}") for name in usual))
+    if both:
+        raise ModelError(
+            "PEFT cannot make the adapter",
+            expected=f"target_modules that tell feed-forward modules ({', '.join(usual)}) from others",
+            got=", ".join(both),
+            remedy='give names in full, or "feedforward_modules" in adapter_options (--adapter-options)',
+        )
+    config.feedforward_modules = {one for one in targets if any(one == n or one.endswith(f".{n}") for n in usual)}
+
+
+def _check_start(made: Any, config: Any) -> None:  # noqa: ANN401  (a PeftModel and its config)
+    """Raise where PEFT makes factors of the wrong shape: OLoRA of modules that store their weight as `[in, out]`."""
+    if str(getattr(config, "init_lora_weights", None)).lower() != "olora":
+        return
+    turned = [name for name, part in made.named_modules() if isinstance(getattr(part, "base_layer", None), Conv1D)]
+    if turned:
+        raise ModelError(
+            "PEFT cannot make the adapter",
+            expected="modules that store their weight as [out, in], which OLoRA decomposes",
+            got=f"modules of GPT-2's sort, [in, out]: {listed(sorted({name.rpartition('.')[2] for name in turned}))}",
+            remedy="train another kind of adapter, such as lora or pissa",
+        )
 
 
 def peft_config(settings: TrainSettings, task_type: str) -> PeftConfig:

@@ -100,7 +100,7 @@ def general_scores(
         progress: Called as `progress(done, total, what)` before every point and at the end.
 
     Returns:
-        The scores and their samples. Of checkpoints, `path` is the name, `space`, `t` and `distance` are missing.
+        The scores and their samples. Of checkpoints, `path` is the name, `space` is empty, `t` and `distance` are NaN.
 
     Raises:
         EvaluationError: If the model is a classifier, a point has no weight update, a setting is out of range, a

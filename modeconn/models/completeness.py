@@ -1,13 +1,17 @@
-"""Whether an adapter's file holds every module that its settings target in a base."""
+"""Whether an adapter's file holds every module that its settings target in a base, and the base is its own."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import nn
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.full import FullModel, config_of
 from modeconn.adapters.kinds.kind import PREFIX
 from modeconn.errors import ModelError, listed
+from modeconn.models.placing import check_copies
 
 # What PEFT's rule for a module reads of the settings.
 _TARGETING = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "target_parameters")
@@ -28,7 +32,7 @@ def check_complete(model: nn.Module, point: Adapter, base_name: str) -> None:
     Raises:
         ModelError: If modules are missing; the message lists them.
     """
-    if not point.config.kind.has_update or point.own is None or not point.config.raw.get("target_modules"):
+    if not _targets(point):
         return
     targeted = _targeted(model, point)
     held = {name.rpartition(".")[0] for name in point.updates}
@@ -41,6 +45,44 @@ def check_complete(model: nn.Module, point: Adapter, base_name: str) -> None:
             remedy="copy or save the adapter again; where these modules were never trained, exclude them"
             " (exclude_modules in adapter_config.json)",
         )
+
+
+def check_complete_on_disk(base: FullModel, point: Adapter) -> None:
+    """The same as `check_complete`, for a base that stays on disk.
+
+    Raises:
+        ModelError: If modules are missing; the message lists them.
+    """
+    if _targets(point):
+        check_complete(_empty(base), point, str(base.folder))
+
+
+def check_checkpoint(base: FullModel, point: Adapter) -> None:
+    """Raise if a checkpoint's own file says that it is not whole on a base, or was trained on another one.
+
+    Args:
+        base: The base, which stays on disk; parameters are read of which the file holds a copy.
+        point: The checkpoint. Of a combination nothing is known, so give the checkpoints that it was made from.
+
+    Raises:
+        ModelError: If modules are missing, or a copy of a base weight differs from the base.
+    """
+    there = {name: copy for name, copy in point.base_copies.items() if base.ties.get(name, name) in base.stored}
+    check_copies({name: base.weight(name) for name in there}, replace(point, base_copies=there), str(base.folder))
+    check_complete_on_disk(base, point)
+
+
+def _targets(point: Adapter) -> bool:
+    """Whether the settings of a point say which modules its file holds."""
+    return point.config.kind.has_update and point.own is not None and bool(point.config.raw.get("target_modules"))
+
+
+def _empty(base: FullModel) -> nn.Module:
+    """A model's modules, without memory for their numbers."""
+    import transformers
+
+    with torch.device("meta"):
+        return getattr(transformers, base.skeleton.architecture)(config_of(base.raw))
 
 
 def _targeted(model: nn.Module, point: Adapter) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,14 +12,15 @@ from modeconn.adapters.full import CONFIG_FILE, FullModel
 from modeconn.adapters.shard_writing import write_shards
 from modeconn.atomic import replacing
 from modeconn.errors import ModelError, listed
+from modeconn.models.completeness import check_checkpoint
 from modeconn.models.fingerprint import stored_fingerprint
-from modeconn.models.loading import as_dtype, local_folder
+from modeconn.models.loading import as_dtype, local_folder, tokenizer_source
 from modeconn.models.merging import merge, own_template
 
-_BESIDE = (
-    "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
-    "*.model", "chat_template*", "preprocessor_config.json", "processor_config.json",
+_TOKENIZER = (
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "chat_template*",
 )  # fmt: skip
+_BESIDE = ("generation_config.json", "preprocessor_config.json", "processor_config.json")
 
 
 def export_merged(
@@ -27,6 +29,7 @@ def export_merged(
     *,
     base: str | Path | None = None,
     dtype: str | torch.dtype | None = None,
+    ends: Sequence[Adapter] = (),
 ) -> Path:
     """Write a point as a full model that transformers loads; the folder appears by rename, whole or not at all.
 
@@ -40,12 +43,15 @@ def export_merged(
         base: Folder or hub id of the base model; None takes the one that the point names. Points between full
             fine-tunes need none: their first checkpoint gives config and tokenizer.
         dtype: Of all tensors; None keeps the base's.
+        ends: The checkpoints that a point of a path was made from, `path.points`. They are checked as `evaluate`
+            checks them, and where the vocabulary grew in training, the tokenizer beside one of them is taken.
 
     Returns:
         The folder.
 
     Raises:
-        ModelError: If the point has no weight update, does not fit the base, or cannot be held by one model.
+        ModelError: If the point has no weight update, does not fit the base, or cannot be held by one model; if a
+            checkpoint lacks modules that its settings target, or holds copies of other base weights.
         AdapterError: If a file cannot be read, or a number does not fit the dtype.
     """
     point = point if isinstance(point, Adapter) else Adapter.from_pretrained(point)
@@ -53,23 +59,54 @@ def export_merged(
     _check_point(point)
     _check_target(target)
     template = own_template(point) or base_on_disk(point, base)
+    ends = ends or (point,)
+    for end in ends:
+        check_checkpoint(template, end)
     merged = merge(point, template, dtype=as_dtype(dtype) if dtype is not None else None)
+    grown = merged.config.get("vocab_size") != template.raw.get("vocab_size")
+    tokenizer = Path(tokenizer_source(template.folder, ends if grown else ()))
     _check_space(target, sum(tensor.num_bytes for shard in merged.shards for tensor in shard))
     try:
         with replacing(target, scratch=target.absolute().parent) as new:
             new.mkdir()
             write_shards(new, merged.shards)
             (new / CONFIG_FILE).write_text(json.dumps(merged.config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            for file in {file for pattern in _BESIDE for file in template.folder.glob(pattern) if file.is_file()}:
-                shutil.copyfile(file, new / file.name)
+            _copy(template.folder, new, _BESIDE)
+            _copy(tokenizer, new, _TOKENIZER)
     except OSError as error:
-        raise ModelError(
-            f"cannot write a model to {target}",
-            expected="a folder that can be written",
-            got=f"{type(error).__name__}: {error.strerror or error}",
-            remedy="give a folder on a disk with space and write permission",
-        ) from error
+        raise _unwritten("a model", target, error) from error
     return target
+
+
+def copy_tokenizer(ends: Sequence[Adapter], folder: Path) -> None:
+    """Put the tokenizer of the first of some checkpoints that has one into an adapter's folder, if one has.
+
+    Raises:
+        ModelError: If the folder cannot be written.
+    """
+    source = Path(tokenizer_source(folder, ends))
+    if source == folder:
+        return
+    try:
+        _copy(source, folder, _TOKENIZER)
+    except OSError as error:
+        raise _unwritten("a tokenizer", folder, error) from error
+
+
+def _copy(source: Path, target: Path, patterns: Sequence[str]) -> None:
+    """Copy the files of a folder whose names match one of some patterns."""
+    for file in {file for pattern in patterns for file in source.glob(pattern) if file.is_file()}:
+        shutil.copyfile(file, target / file.name)
+
+
+def _unwritten(what: str, folder: Path, error: OSError) -> ModelError:
+    """The error for a folder that cannot be written."""
+    return ModelError(
+        f"cannot write {what} to {folder}",
+        expected="a folder that can be written",
+        got=f"{type(error).__name__}: {error.strerror or error}",
+        remedy="give a folder on a disk with space and write permission",
+    )
 
 
 def base_on_disk(point: Adapter, base: str | Path | None = None) -> FullModel:

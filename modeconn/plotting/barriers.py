@@ -1,7 +1,7 @@
 """Barriers of many paths and tasks, one under the other: a forest plot."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,12 +138,12 @@ def _draw_column(ax: Axes, rows: pd.DataFrame, block: Sequence[Line], *, num_lin
     ax.set_xlabel(what)
 
 
-def _draw_row(ax: Axes, row: pd.Series, y: float) -> None:
+def _draw_row(ax: Axes, row: Mapping[str, Any], y: float) -> None:
     """A barrier's interval, its height, and the estimate without bias."""
     if np.isfinite([row["low"], row["high"]]).all():
         style_of = (0, (2, 1.2)) if row["few"] else "-"
         ax.plot([row["low"], row["high"]], [y, y], color=row["colour"], linestyle=style_of, linewidth=1.3, zorder=2)
-    if math.isfinite(float(row["estimate_corrected"])):
+    if math.isfinite(row["estimate_corrected"]):
         ax.plot([row["estimate_corrected"]], [y], **_tick_look(), zorder=4, clip_on=False)
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.4}
     ax.plot([row["barrier"]], [y], marker=row["marker"], color=row["colour"], markersize=4.6, zorder=3, **edge)

@@ -77,6 +77,22 @@ def test_a_broken_provenance_file(folder):
     fails(folder, "cannot read", "modeconn.json", "expected: a JSON object", "remedy: remove the file")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("base_fingerprint", one) for one in ([1], 5, None, "")] + [("labels", one) for one in ([1, 2], {"a": 1}, "good")],
+)
+def test_notes_of_another_sort(folder, key, value):
+    (folder / "modeconn.json").write_text(json.dumps({key: value}))
+    told = f"got: {key}={value!r}"
+    fails(folder, "modeconn.json", '"labels": a list of names', told, "remedy: correct the values, or remove")
+
+
+def test_notes_that_are_read(folder):
+    notes = {"base_fingerprint": "ab12", "labels": ["good", "bad"], "other": [1]}
+    (folder / "modeconn.json").write_text(json.dumps(notes))
+    assert Adapter.from_pretrained(folder).provenance == notes
+
+
 def test_a_folder_without_weights(folder):
     (folder / "adapter_model.safetensors").unlink()
     parts = "expected: adapter_model.safetensors or adapter_model.bin", "got: adapter_config.json", SAVED_BY_PEFT

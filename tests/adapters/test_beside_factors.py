@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from kind_oracle import load, loaded_by_peft, make_kind
+from kind_oracle import changes, load, loaded_by_peft, made, make_kind
 from kind_points import Base
 from peft import LoraConfig
 from peft_oracle import logits
@@ -71,6 +71,7 @@ def test_a_midpoint_with_added_biases_is_saved_for_peft(bases, tmp_path):
     [
         ("gpt2", {"bias": "all", "target_modules": ["c_attn"]}),
         ("gpt2", {"bias": "lora_only", "target_modules": ["c_attn"]}),
+        ("gpt2", {"bias": "all", "lora_bias": True, "target_modules": ["c_attn"]}),
         ("llama", {"trainable_token_indices": [1, 5], "target_modules": ["q_proj"]}),
     ],
 )
@@ -85,6 +86,21 @@ def test_a_midpoint_with_trained_parameters_is_saved_for_peft(family, settings, 
         expected = logits(model.module)
     found = logits(loaded_by_peft(family, bases(family), middle.save_pretrained(tmp_path / "middle")))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_trained_bias_towards_an_added_one(bases, tmp_path):
+    """No file of PEFT holds a part of a trained bias; the change itself is the average."""
+    settings = ({"bias": "lora_only"}, {"lora_bias": True})
+    folders = [
+        make(tmp_path / str(seed), bases("gpt2"), "gpt2", seed, target_modules=["c_attn"], **one)
+        for seed, one in enumerate(settings)
+    ]
+    middle = mc.LinearPath(*map(mc.Adapter.from_pretrained, folders))(0.5)
+    expected = [changes("gpt2", bases("gpt2"), folder)["transformer.h.0.attn.c_attn.bias"] for folder in folders]
+    found = made(middle, load("gpt2", bases("gpt2"), middle))["transformer.h.0.attn.c_attn.bias"]
+    torch.testing.assert_close(found, sum(expected) / 2, rtol=0, atol=1e-6)
+    with pytest.raises(AdapterError, match=r"(?s)cannot hold the change of .*c_attn.bias.*sum to 1.*0.5.*merged"):
+        middle.save_pretrained(tmp_path / "middle")
 
 
 def test_a_bias_that_only_one_end_has_trained_is_a_coordinate(bases, tmp_path):

@@ -11,6 +11,7 @@ from kind_oracle import assert_gate, assert_logits, assert_round_trip, load, loa
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft_oracle import load_base, logits
 from points import PREFIX, dense, make_config, make_tensors, write_folder
+from safetensors.torch import load_file
 from tiny import TARGETS, TASK_TYPES
 
 import modeconn as mc
@@ -160,6 +161,25 @@ def test_the_start_of_training_is_the_base(pair):
     with placed(model.module, point):
         found = logits(model.module)
     assert_close(found, logits(model.module), 1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_dora": True}])
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_an_output_layer_whose_file_holds_what_was_left_of_it(init, settings, bases, tmp_path):
+    """PEFT saves the weight of an output layer beside its factors: here without the first ones."""
+    targets = {"target_modules": ["lm_head", "q_proj"], "init_lora_weights": init} | settings
+    trained = Trained(tmp_path, bases("llama"), "llama", 1, **targets)
+    assert f"{PREFIX}lm_head.base_layer.weight" in load_file(trained.folder / "adapter_model.safetensors")
+    assert_logits("llama", bases("llama"), trained.folder, "float32", 2e-5)
+    assert_round_trip("llama", bases("llama"), trained.folder, tmp_path / "saved")
+
+
+def test_an_output_layer_with_its_first_factors(bases, tmp_path):
+    targets = {"target_modules": ["lm_head", "q_proj"], "init_lora_weights": "pissa"}
+    trained = Trained(tmp_path, bases("llama"), "llama", 1, **targets)
+    point = mc.Adapter.from_pretrained(trained.folder, initial=trained.initial)
+    with placed((model := load("llama", bases("llama"), point, dtype="float32")).module, point):
+        assert_close(logits(model.module), trained.logits, 2e-5)
 
 
 def test_dora_of_what_was_left_of_the_base(bases, tmp_path):

@@ -29,6 +29,8 @@ CASES = {
     "lora-bias-conv1d": ("gpt2", {"lora_bias": True}),
     "bias-all": ("gpt2", {"bias": "all", "target_modules": ["c_attn"]}),
     "bias-lora-only": ("gpt2", {"bias": "lora_only", "target_modules": ["c_attn"]}),
+    "bias-all-and-added": ("gpt2", {"bias": "all", "lora_bias": True}),
+    "bias-lora-only-and-added": ("gpt2", {"bias": "lora_only", "lora_bias": True, "target_modules": ["c_attn"]}),
     "bias-all-and-head": ("bert", {"bias": "all"}),
     "tokens": ("llama", {"trainable_token_indices": [1, 5, 9]}),
     "tokens-of-two-tables": ("llama", {"trainable_token_indices": {"embed_tokens": [1, 5], "lm_head": [4]}}),

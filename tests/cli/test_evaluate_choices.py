@@ -98,3 +98,30 @@ def test_choices_that_exclude_one_another(
     assert main([*line, *given, "--output-dir", str(tmp_path / "out")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_benchmarks_of_the_harness_stand_beside_the_profile(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lm_eval", reason="the extra `general` is not installed")
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    records = [
+        {"goal": f"the cat {verb}", "sol1": "good", "sol2": "bad", "label": i % 2} for i, verb in enumerate("ab")
+    ]
+    (folder / "docs.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    where = {"data_files": {"test": str(folder / "docs.jsonl")}, "cache_dir": str(folder / "cache")}
+    settings = {
+        "task": "own_piqa", "dataset_path": "json", "dataset_kwargs": where, "test_split": "test",
+        "output_type": "multiple_choice", "doc_to_text": "question : {{goal}} answer :", "doc_to_target": "label",
+        "doc_to_choice": "{{[sol1, sol2]}}", "metric_list": [{"metric": "acc"}], "metadata": {"version": 1.0},
+    }  # fmt: skip
+    (folder / "own_piqa.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    out = tmp_path / "out"
+    general = ["--lm-eval", "own_piqa", "--lm-eval-tasks", str(folder), "--lm-eval-t", "0", "1"]
+    assert main([*line, *general, "--output-dir", str(out)]) == 0
+    assert "lm-evaluation-harness" in capsys.readouterr().out
+    scores = read_csv(out / "general.csv")
+    assert scores["t"].unique().tolist() == [0.0, 1.0]
+    assert set(scores["task"]) == {"own_piqa"}
+    assert len(pd.read_parquet(out / "general.parquet")) == 2 * 2

@@ -102,6 +102,12 @@ def test_an_exact_adapter_is_what_peft_loads(kind, pairs, bases, tmp_path, capsy
     assert_near(logits(loaded_by_peft(case.family, bases(case.family), tmp_path / "out", torch.float32)), expected)
 
 
+@pytest.mark.parametrize("kind", ["PiSSA", "OLoRA"])
+def test_a_start_that_both_ends_share_counts_once(kind, pairs, tmp_path, capsys):
+    assert main([*pairs(kind)[1], "--output-dir", str(tmp_path / "out")]) == 0
+    assert "exact, rank 6\n" in capsys.readouterr().out  # 2 of each end, and 2 of the start
+
+
 @pytest.mark.parametrize("kind", [kind for kind in CASES if not CASES[kind].exact])
 def test_kinds_without_factors_are_not_written_without_a_rank(kind, pairs, tmp_path, capsys):
     _, line, _ = pairs(kind)

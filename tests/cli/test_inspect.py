@@ -117,6 +117,13 @@ def test_ranks_and_alphas_of_patterns_are_told(adapters, capsys):
     assert (summary["rank"], summary["alpha"], summary["kind"]) == ("2 4", "3 8", "LORA (rsLoRA)")
 
 
+@pytest.mark.parametrize("settings", [{"use_dora": True}, {"trainable_token_indices": [1, 5]}])
+def test_no_rank_is_told_of_what_r_does_not_bound(settings, adapters, capsys):
+    content = inspect(capsys, adapters("llama", 1, **settings))
+    told = {row["rank"] for row in content["modules"] if "embed" in row["parameter"] or "use_dora" in settings}
+    assert told == {None}
+
+
 @pytest.mark.parametrize("start", ["pissa", "olora"])
 def test_rank_and_alpha_are_those_of_the_file_with_a_base_as_well(start, adapters, bases, tmp_path, capsys):
     folder = shutil.copytree(adapters("llama", 1), tmp_path / start)
@@ -159,6 +166,16 @@ def test_a_full_fine_tune_is_told_without_and_with_its_base(bases, tmp_path, cap
         assert row["norm"] == pytest.approx(expected, rel=1e-5, abs=1e-9)
         assert row["relative norm"] == pytest.approx(expected / float(one[name].norm()), rel=1e-5, abs=1e-9)
     assert content["adapters"][0]["coverage"] == "14 of 14 linear"
+
+
+def test_a_full_fine_tune_that_diverged_is_told_without_its_base(tmp_path, capsys):
+    folder = make_base(tmp_path / "full", "llama", seed=1)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][0, 3] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert main(["inspect", str(folder)]) == 1
+    assert "model.layers.1.mlp.up_proj.weight" in (told := capsys.readouterr().err)
+    assert "holds NaN or infinite values" in told
 
 
 def deep(folder, *, layers=21, scale=1.0):
@@ -311,6 +328,36 @@ def test_copies_of_base_weights_are_checked(adapters, bases, tmp_path, capsys):
     save_file(tensors | {name: tensors[name] + 1}, changed / "adapter_model.safetensors")
     assert main(["inspect", str(changed), "--base-model", str(bases("llama"))]) == 1
     assert "was trained on other embeddings" in capsys.readouterr().err
+
+
+@pytest.fixture
+def half(adapters, tmp_path):
+    """An adapter that lost a layer."""
+    copy = shutil.copytree(adapters("llama", 2), tmp_path / "half")
+    tensors = load_file(copy / "adapter_model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "layers.1." not in name}
+    save_file(kept, copy / "adapter_model.safetensors", metadata={"format": "pt"})
+    return copy
+
+
+def test_an_adapter_that_lost_a_layer_is_refused(half, bases, capsys):
+    assert main(["inspect", str(half), "--base-model", str(bases("llama"))]) == 1
+    told = capsys.readouterr()
+    assert "error: half is not complete\n" in told.err
+    assert "got: none for 2 of them: model.layers.1.self_attn.q_proj" in told.err
+    assert told.out == ""
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_beside_the_others(half, adapters, bases, capsys):
+    line = ["inspect", str(adapters("llama", 1)), str(half), "--base-model", str(bases("llama"))]
+    assert main(line) == 1
+    told = capsys.readouterr()
+    assert "warning: half is not complete\n" in told.err
+    assert "relative norm" in told.out
+    assert main([*line, "--json"]) == 1
+    content = json.loads(capsys.readouterr().out)
+    assert [one["relative norm"] is None for one in content["adapters"]] == [False, True]
+    assert [*content["do_not_fit"]] == ["half"]
 
 
 def test_the_base_is_not_loaded(adapters, bases, capsys, monkeypatch):

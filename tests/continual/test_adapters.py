@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from evaluation_tasks import make_task
+from peft_oracle import load_peft, logits
 from tiny import TARGETS
 
 import modeconn as mc
@@ -134,6 +135,32 @@ def test_settings_of_other_kinds_are_refused(bases: Callable[[str], Path], tmp_p
         train(tmp_path / "c", bases("llama"), SEQUENCE, adapter_options={"init_lora_weights": "nothing"})
     with pytest.raises(RunError, match="adapter cannot be used for training"):
         TrainSettings(adapter="lara")
+
+
+@pytest.mark.parametrize(
+    ("targets", "feedforward"), [(("q_proj", "v_proj"), []), (("q_proj", "mlp.down_proj"), ["mlp.down_proj"])]
+)
+def test_ia3_of_chosen_modules_is_loaded_by_peft(targets, feedforward, bases: Callable[[str], Path], tmp_path: Path):
+    settings = {**SHORT, "adapter": "ia3", "target_modules": targets}
+    run = train(tmp_path / "run", bases("llama"), SEQUENCE, **settings)
+    point = mc.Adapter.from_pretrained(run.checkpoints[-1])
+    assert point.config.raw["feedforward_modules"] == feedforward
+    loaded = load_peft("llama", bases("llama"), run.checkpoints[-1])
+    model = mc.AdapterModel.from_pretrained(bases("llama"), adapters=[point], dtype="float64")
+    with model.at(point) as module:
+        torch.testing.assert_close(logits(module), logits(loaded))
+
+
+def test_ia3_of_a_name_for_both_sorts_of_modules_is_refused(bases: Callable[[str], Path], tmp_path: Path) -> None:
+    told = r"(?s)tell feed-forward modules \(mlp.c_proj\).*got: c_proj.*remedy: .*feedforward_modules"
+    with pytest.raises(ModelError, match=told):
+        train(tmp_path / "a", bases("gpt2"), SEQUENCE, adapter="ia3", target_modules=("c_attn", "c_proj"))
+
+
+@pytest.mark.parametrize("settings", [{"adapter": "olora"}, {"adapter_options": {"init_lora_weights": "olora"}}])
+def test_olora_of_transposed_modules_is_refused(settings, bases: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"(?s)store their weight as \[out, in\].*got: .*c_attn.*train another kind"):
+        train(tmp_path / "a", bases("gpt2"), SEQUENCE, **settings)
 
 
 def test_adapter_options_reach_peft(bases: Callable[[str], Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from prompt_adapters import make_prompt
 
 import modeconn as mc
 from modeconn.errors import EvaluationError
@@ -162,19 +163,42 @@ def losses(model: mc.AdapterModel, point: mc.Adapter, prompts: list[str], answer
         return model.score_rows(module, encoded)[0]
 
 
-@pytest.mark.parametrize("t", [0.0, 0.5, 1.0])
-def test_log_likelihoods_are_those_of_the_packages_own_scoring(
-    scores: GeneralScores, line: mc.LinearPath, model: mc.AdapterModel, t: float
-) -> None:
+def own_log_likelihoods(model: mc.AdapterModel, point: mc.Adapter) -> dict[str, np.ndarray]:
+    """Benchmark -> the log-likelihood of each choice by this package, `[N, C]`."""
     mmlu, piqa = mmlu_docs(), piqa_docs()
     asked = {
         "tiny_mmlu": ([mmlu_prompt(doc) for doc in mmlu], [[letter] * NUM for letter in LETTERS]),
         "tiny_piqa": ([piqa_prompt(doc) for doc in piqa], [[doc[name] for doc in piqa] for name in ("sol1", "sol2")]),
     }
-    for task, (prompts, choices) in asked.items():
-        own = np.stack([-losses(model, line(t), prompts, answers) for answers in choices], axis=1)  # [N, C]
-        found = scores.samples.set_index(["task", "metric", "t"]).loc[task, "acc", t].sort_values("example")
-        np.testing.assert_allclose(np.array(found["log_likelihoods"].tolist()), own, atol=1e-4, rtol=0)
+    return {
+        task: np.stack([-losses(model, point, prompts, answers) for answers in choices], axis=1)
+        for task, (prompts, choices) in asked.items()
+    }
+
+
+def found_log_likelihoods(samples: pd.DataFrame, task: str) -> np.ndarray:
+    """The harness's, of one point, `[N, C]`."""
+    own = samples[(samples["task"] == task) & (samples["metric"] == "acc")].sort_values("example")
+    return np.array(own["log_likelihoods"].tolist())
+
+
+@pytest.mark.parametrize("t", [0.0, 0.5, 1.0])
+def test_log_likelihoods_are_those_of_the_packages_own_scoring(
+    scores: GeneralScores, line: mc.LinearPath, model: mc.AdapterModel, t: float
+) -> None:
+    for task, own in own_log_likelihoods(model, line(t)).items():
+        found = found_log_likelihoods(scores.samples[scores.samples["t"] == t], task)
+        np.testing.assert_allclose(found, own, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_log_likelihoods_of_other_families(family: str, adapters: Any, benchmarks: Path) -> None:
+    end = mc.Adapter.from_pretrained(adapters(family, 1))
+    model = mc.AdapterModel.from_pretrained(adapters=[end])
+    samples = general_scores([end], model, NAMES, include_path=benchmarks).samples
+    assert set(samples["task"]) == set(NAMES)
+    for task, own in own_log_likelihoods(model, end).items():
+        np.testing.assert_allclose(found_log_likelihoods(samples, task), own, atol=1e-4, rtol=0)
 
 
 def test_accuracy_is_that_of_evaluate_path(scores: GeneralScores, line: mc.LinearPath, model: mc.AdapterModel) -> None:
@@ -227,12 +251,6 @@ def test_a_part_of_the_examples_at_single_checkpoints(
     own = found.samples[found.samples["path"] == ends[0].name]
     assert own["score"].tolist() == on_path["score"].tolist()
     assert said == [(0, 2, ends[0].name), (1, 2, ends[1].name), (2, 2, "")]
-
-
-def test_an_encoder_decoder_is_read_too(adapters: Any, benchmarks: Path) -> None:
-    end = mc.Adapter.from_pretrained(adapters("t5", 1))
-    found = general_scores([end], mc.AdapterModel.from_pretrained(adapters=[end]), NAMES, include_path=benchmarks)
-    assert set(found.frame["task"]) == set(NAMES)
 
 
 def state(model: mc.AdapterModel) -> tuple[dict[str, torch.Tensor], Any]:
@@ -366,3 +384,21 @@ def test_checkpoints_that_cannot_be_measured(ends: list[mc.Adapter], model: mc.A
         general_scores(ends, model, ["piqa"], t=[0])
     with pytest.raises(EvaluationError, match="got: no checkpoint"):
         general_scores([], model, ["piqa"])
+
+
+def test_checkpoints_without_a_weight_update_are_refused(bases: Any, tmp_path: Path) -> None:
+    prompt = mc.Adapter.from_pretrained(
+        make_prompt(tmp_path / "prompt", bases("llama"), "llama", "PROMPT_TUNING", seed=1)
+    )
+    with pytest.raises(EvaluationError, match="got: prompts, prefixes or gates: prompt\n"):
+        general_scores([prompt], mc.AdapterModel.from_pretrained(adapters=[prompt]), ["piqa"])
+
+
+def test_half_precision_is_read_at_the_same_point(
+    ends: list[mc.Adapter], line: mc.LinearPath, benchmarks: Path, scores: GeneralScores
+) -> None:
+    half = mc.AdapterModel.from_pretrained(adapters=ends, dtype="bfloat16")
+    found = general_scores(line, half, ["tiny_piqa"], t=[0.5], include_path=benchmarks).samples
+    exact = found_log_likelihoods(scores.samples[scores.samples["t"] == 0.5], "tiny_piqa")
+    away = np.abs(found_log_likelihoods(found, "tiny_piqa") - exact) / (1 + np.abs(exact))
+    assert 0 < away.max() < 0.05

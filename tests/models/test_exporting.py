@@ -246,6 +246,28 @@ def test_a_base_that_nobody_names_is_asked_for(adapters, tmp_path):
         export_merged(adapter, tmp_path / "out")
 
 
+@pytest.fixture
+def half(adapters, tmp_path) -> mc.Adapter:
+    """An adapter that lost a layer."""
+    copy = Path(shutil.copytree(adapters("llama", seed=2), tmp_path / "half"))
+    tensors = load_file(copy / "adapter_model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "layers.1." not in name}
+    save_file(kept, copy / "adapter_model.safetensors", metadata={"format": "pt"})
+    return mc.Adapter.from_pretrained(copy)
+
+
+def test_a_checkpoint_that_lost_a_layer_is_refused(half, tmp_path):
+    with pytest.raises(ModelError, match=r"half is not complete\n(?s:.*)got: none for 2 of them: model.layers.1."):
+        export_merged(half, tmp_path / "out")
+
+
+def test_the_ends_of_a_point_are_checked_where_they_are_given(half, adapters, tmp_path):
+    line = mc.LinearPath(mc.Adapter.from_pretrained(adapters("llama", seed=1)), half)
+    with pytest.raises(ModelError, match="half is not complete"):
+        export_merged(line(0.5), tmp_path / "out", ends=line.points)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_difference_is_no_model(points, tmp_path):
     one, two = (points("llama")[name] for name in ("adapter", "between adapters"))
     with pytest.raises(

@@ -9,7 +9,7 @@ import torch
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.of_base import OfBase, OfBias
 from modeconn.adapters.kinds.per_module import finished, misfit
-from modeconn.adapters.kinds.values import is_names
+from modeconn.adapters.kinds.values import is_names, is_regex
 from modeconn.adapters.part import ANY
 from modeconn.adapters.update import Update, needs_base
 
@@ -115,7 +115,7 @@ def _is_names_or_pattern(value: object) -> bool:
     if not isinstance(value, str):
         return is_names(value)
     try:
-        return bool(re.compile(value))
+        return is_regex(value)
     except re.error:
         return False
 

@@ -155,6 +155,7 @@ def subtract_initial(
         moved = not (torch.equal(tensors[down], initial[down]) and torch.equal(tensors[up], initial[up]))
         found[down] = torch.cat([tensors[down], initial[down]], dim=0)
         found[up] = torch.cat([tensors[up], -initial[up]], dim=1) * float(moved)
+        found.pop(down.removesuffix("lora_A.weight") + "base_layer.weight", None)  # of an output layer: not the base's
     for name, dim in (("lora_embedding_A", 0), ("lora_embedding_B", 1)):
         for table in (table for table in tensors if table.endswith(name)):
             found[table] = torch.cat([tensors[table], torch.zeros_like(tensors[table])], dim=dim)

@@ -75,13 +75,23 @@ def _with_biases(updates: dict[str, Update], trained: dict[str, Update]) -> dict
 
 
 def _base_copies(unread: Unread, updates: dict[str, Update]) -> dict[str, torch.Tensor]:
-    """Use the copies of base parameters that PEFT saves beside embeddings and output layers."""
-    return {
+    """Use the copies of base parameters that PEFT saves beside embeddings and output layers.
+
+    One from which the first factors were taken out (PiSSA, OLoRA) is used up and left out: it is not the base's.
+    """
+    found = {
         f"{module}.{suffix.rpartition('.')[2]}": unread.take(module, suffix)
         for suffix in _BASE_COPIES
         for module in unread.modules(suffix)
         if f"{module}.weight" in updates
     }
+    return {name: copy for name, copy in found.items() if name not in updates or not _since_start(updates[name])}
+
+
+def _since_start(update: Update) -> bool:
+    """Whether an update is one of what an initialisation left of the base."""
+    directions = [part.direction if isinstance(part, Dora) else part for part in update.parts]
+    return any(isinstance(part, SinceStart) for part in directions)
 
 
 def _module(unread: Unread, module: str) -> dict[str, Update]:

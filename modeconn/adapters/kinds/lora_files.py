@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from modeconn.adapters.kinds.convolution import Convolution
 from modeconn.adapters.kinds.fused import Fused, wrapped
 from modeconn.adapters.kinds.kind import PREFIX, Tensors
 from modeconn.adapters.kinds.replaced import AddedBias, Replaced, ReplacedRows
@@ -33,9 +35,15 @@ def lora_tensors(updates: _Updates, saved: Tensors, config: "AdapterConfig") -> 
     for name, update in sorted(updates.items(), key=lambda item: -len(item[1].shape)):
         module = PREFIX + name.rpartition(".")[0]
         if name in pairs:
-            down, up = _fused(update, config.scaling(name)).of_peft()
+            down, up = one_fused(update, unit=config.scaling(name)).of_peft()
             tensors |= _pair(PREFIX + pairs[name], down, up)
-        elif _all(update, (AddedBias, Replaced)):
+        elif _all(update, Convolution):
+            kernel = one_convolution(update, unit=config.scaling(module.removeprefix(PREFIX)))
+            up = kernel.up.reshape(*kernel.up.shape, *(1 for _ in kernel.down.shape[2:]))  # [out, R, 1, ...]
+            tensors |= _pair(module, kernel.down, up)
+            if adds_biases:
+                tensors.setdefault(f"{module}.lora_B.bias", torch.zeros(len(up)))
+        elif _all(update, AddedBias | Replaced):
             wrapper = ".base_layer" if f"{module.removeprefix(PREFIX)}.weight" in updates else ""
             if added := _of(update, AddedBias):
                 tensors[f"{module}.lora_B.bias"] = added.dense() / config.scaling(module.removeprefix(PREFIX))
@@ -53,6 +61,13 @@ def lora_tensors(updates: _Updates, saved: Tensors, config: "AdapterConfig") -> 
     return tensors
 
 
+def pair_rank(update: Update) -> int | None:
+    """The rank of the pair that is written for a parameter, of one expert where there are several; None without."""
+    if _all(update, Fused | Convolution):
+        return sum(part.down.shape[0 if isinstance(part, Convolution) else -2] for part in update.parts)  # type: ignore[attr-defined]
+    return update.rank if update.low_rank else None
+
+
 def _pair(module: str, down: torch.Tensor, up: torch.Tensor) -> dict[str, torch.Tensor]:
     """A pair under the names of a module's."""
     return {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
@@ -63,7 +78,7 @@ def _table(module: str, down: torch.Tensor, up: torch.Tensor) -> dict[str, torch
     return {f"{module}.lora_embedding_A": up.T, f"{module}.lora_embedding_B": down.T}
 
 
-def _all(update: Update, kind: type | tuple[type, ...]) -> bool:
+def _all(update: Update, kind: type | UnionType) -> bool:
     """Whether all parts of an update are of one kind, or of some."""
     return all(isinstance(part, kind) for part in update.parts)
 
@@ -74,9 +89,22 @@ def _of(update: Update, kind: type) -> Update | None:
     return Update(tuple(c for c, _ in chosen), tuple(part for _, part in chosen)) if chosen else None
 
 
-def _fused(update: Update, unit: float) -> Fused:
-    """The parts of a parameter's update as one."""
+def one_fused(update: Update, *, unit: float) -> Fused:
+    """The parts of a parameter's update as one, of the sum of their ranks; its scaling is `unit`."""
     return Fused.combined(update.coefficients, update.parts, unit=unit)  # type: ignore[arg-type]  # all are Fused
+
+
+def one_convolution(update: Update, *, unit: float) -> Convolution:
+    """The parts of a kernel's update as one, `[B_0 B_1] [A_0 ; A_1]`: exact, as it is for matrices.
+
+    Args:
+        update: Of convolutions only, of one kernel.
+        unit: The scaling of the result; the second factor is divided by it.
+    """
+    pairs = zip(update.coefficients, update.parts, strict=True)
+    kernels = [(weight, part) for weight, part in pairs if isinstance(part, Convolution)]
+    down = torch.cat([part.down * (weight * part.scaling / unit) for weight, part in kernels])  # [R, in, ...]
+    return Convolution(torch.cat([part.up for _, part in kernels], dim=1), down, unit)
 
 
 def _mean(update: Update, name: str, value: Callable[[Any], torch.Tensor]) -> torch.Tensor:
@@ -103,9 +131,9 @@ def combined_config(first: "AdapterConfig", updates: _Updates) -> dict[str, Any]
     """
     if (alone := _tokens_alone(first, updates)) is not None:  # PEFT loads no LoRA adapter without a pair of factors
         return {**alone, **{key: first.raw.get(key) for key in _KEPT}}
-    fused = {name: _fused(update, 1.0).rank for name, update in updates.items() if _all(update, Fused)}
+    fused = {name: pair_rank(update) or 1 for name, update in updates.items() if _all(update, Fused)}
     modules = {
-        name.removesuffix(".weight"): update.rank
+        name.removesuffix(".weight"): pair_rank(update) or update.rank
         for name, update in updates.items()
         if name.endswith(".weight") and not _all(update, Fused) and not _all(update, ReplacedRows)
     }

@@ -110,6 +110,43 @@ def test_a_dtype_that_cannot_be_read(kind, folder):
     )
 
 
+def settings(folder: Path, **changes: object) -> None:
+    """Change settings of config.json."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("vocab_size", "x"),
+        ("num_hidden_layers", "two"),
+        ("hidden_size", -16),
+        ("hidden_size", [16]),
+        ("rope_parameters", 3),
+        ("id2label", ["a"]),
+        ("id2label", {"a": "x"}),
+        ("architectures", 5),
+        ("model_type", ["llama"]),
+    ],
+)
+def test_a_setting_of_another_sort(key, value, folder):
+    settings(folder, **{key: value})
+    fails(folder, "cannot tell what model .* is", "settings of the sorts that it reads", "got: .*model_type", "remedy:")
+
+
+@pytest.mark.parametrize("name", ["num_hidden_layers", "num_experts", "n_layer", "num_decoder_layers", "num_labels"])
+def test_a_number_that_no_model_has(name, folder):
+    """Building a billion layers does not end."""
+    settings(folder, **{name: 10**9})
+    fails(folder, "cannot tell what model .* is", "whose numbers end at 1, ", f"got: {name}=1000000000", "remedy: use")
+
+
+def test_a_number_of_a_model_within_a_model(folder):
+    settings(folder, text_config={"num_hidden_layers": 10**9})
+    fails(folder, "cannot tell what model .* is", "got: num_hidden_layers=1000000000")
+
+
 def index(folder: Path, weight_map: object) -> None:
     """Put an index in the place of the weights."""
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")

@@ -1,6 +1,7 @@
 """Every kind of adapter is, at both ends and between, what PEFT makes of it."""
 
 import pytest
+import torch
 from kind_cases import CASES, ONE_OF_EACH
 from kind_oracle import (
     assert_average_of_factors,
@@ -9,9 +10,11 @@ from kind_oracle import (
     assert_logits,
     assert_round_trip,
     assert_tensors_matter,
+    changes,
 )
 
 import modeconn as mc
+from modeconn.adapters.summary import rows_of
 from modeconn.errors import AdapterError
 
 OWN_PLACES = ("vblora-top",)  # which vectors have the largest logits differs between two adapters
@@ -151,3 +154,23 @@ def test_a_line_without_factors_cannot_be_saved_as_an_adapter(ends, tmp_path):
     first, second = (mc.Adapter.from_pretrained(folder) for folder in ends[2])
     with pytest.raises(AdapterError, match=r"(?s)no factors.*expected: low-rank parts only.*remedy: "):
         mc.LinearPath(first, second)(0.5).save_pretrained(tmp_path / "middle")
+
+
+@of(CASES)
+def test_the_rank_that_is_told_bounds_that_of_the_change(ends):
+    family, base, (folder, _) = ends
+    expected = changes(family, base, folder)
+    for row in rows_of(mc.Adapter.from_pretrained(folder)):
+        if row.rank is not None and row.parameter in expected and len(row.shape) == 2:
+            assert torch.linalg.matrix_rank(expected[row.parameter], rtol=1e-6) <= row.rank, row.parameter
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks"),
+    [("hra", {4}), ("loha-bert", {4}), ("vera", {4}), ("wegeft", {3}), ("miss", {4})]
+    + [(name, {None}) for name in ("lokr", "oft", "randlora", "shira", "miss-bat", "road", "boft")],
+)
+def test_a_rank_is_told_where_the_settings_bound_it(name, ranks, kinds):
+    family, config, settings, std = CASES[name]
+    point = mc.Adapter.from_pretrained(kinds(family, config, 1, std=std, **settings))
+    assert {row.rank for row in rows_of(point) if row.kind != "saved"} == ranks
