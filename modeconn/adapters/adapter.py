@@ -16,7 +16,7 @@ from modeconn.adapters.initial import since_initial
 from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.layout import Layout
 from modeconn.adapters.reading import read_adapter_files, renamed
-from modeconn.adapters.saving import check_savable, copy_name, settings_to_save
+from modeconn.adapters.saving import check_savable, copy_name, is_of_base, settings_to_save
 from modeconn.adapters.stored import StoredTensors
 from modeconn.adapters.update import BaseWeights, Update
 from modeconn.adapters.writing import write_adapter
@@ -123,7 +123,7 @@ class Adapter:
         parts = config.kind.read(tensors, config)
         copies = {copy_name(name) for name in parts.base_copies}
         lazy = isinstance(tensors, StoredTensors)  # a full model is not read into a dict
-        own = tensors if lazy else {name: one for name, one in tensors.items() if not _of_base(name, copies)}
+        own = tensors if lazy else {name: one for name, one in tensors.items() if not is_of_base(name, copies)}
         return cls(config, parts.updates, parts.saved, parts.base_copies, own=own, **fields)
 
     def save_pretrained(self, folder: str | Path) -> Path:
@@ -298,8 +298,3 @@ def combine(
         name=name or "combination",
         weight_sum=sum(c * p.weight_sum for c, p in pairs),
     )
-
-
-def _of_base(name: str, copies: set[str]) -> bool:
-    """Whether a tensor of a file is a base weight: a copy, or what PiSSA left of one, which loading makes again."""
-    return name in copies or name.endswith(".base_layer.weight")

@@ -51,6 +51,11 @@ def copy_name(parameter: str) -> str:
     return f"{PREFIX}{module}.base_layer.{leaf}"
 
 
+def is_of_base(name: str, copies: set[str]) -> bool:
+    """Whether a tensor of a file is a base weight: a copy, or what PiSSA left of one, which loading makes again."""
+    return name in copies or name.endswith(".base_layer.weight")
+
+
 def _refusal(point: "Adapter", *, expected: str, got: str, remedy: str) -> AdapterError:
     """The error for a point that cannot be saved."""
     return AdapterError(f"cannot save {point.name} as an adapter", expected=expected, got=got, remedy=remedy)

@@ -1,7 +1,9 @@
 """Write a point of a path as an adapter that plain PEFT loads, or merged into its base as a full model.
 
-Between adapters whose updates are low-rank the point is exact, of the sum of their ranks; --rank gives the nearest
-adapter of a rank and prints how near it is. Other kinds, and full fine-tunes, need --rank or --merged.
+Between adapters whose updates are low-rank, those of convolutions and experts included, the point is exact, of the sum
+of their ranks; --rank gives the nearest adapter of a rank and prints how near it is. Other kinds, and full fine-tunes,
+need --rank or --merged. Where a base is opened or given, the ends are checked against it; a tokenizer beside an end
+comes along.
 """
 
 import sys
@@ -151,12 +153,15 @@ def _checked_base(settings: Settings, point: "Adapter", ends: "Sequence[Adapter]
 def _is_quantised(base: str) -> bool:
     """Whether a base holds packed numbers, which say nothing about an adapter's."""
     import json
+    from contextlib import suppress
 
     from modeconn.adapters.full import CONFIG_FILE
     from modeconn.models.loading import local_folder
 
     file = local_folder(base) / CONFIG_FILE
-    return file.exists() and bool(json.loads(file.read_text(encoding="utf-8")).get("quantization_config"))
+    with suppress(OSError, ValueError, AttributeError):  # told better when the model is opened
+        return bool(json.loads(file.read_text(encoding="utf-8")).get("quantization_config"))
+    return False
 
 
 def _ranks(point: "Adapter") -> str:
