@@ -15,6 +15,9 @@ from modeconn.errors import AdapterError
 
 # What an adapter folder may hold to be replaced: a training folder with checkpoints in it is not one.
 _OWN_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE, INITIAL_FILE, "README.md"})
+TOKENIZER_FILES = (
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "chat_template*",
+)  # fmt: skip
 
 
 def write_adapter(
@@ -65,7 +68,9 @@ def write_adapter(
 
 def _is_replaceable(folder: Path) -> bool:
     """Whether a folder is empty or an adapter's and nothing else's."""
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= _OWN_FILES
+    return folder.is_dir() and all(
+        path.name in _OWN_FILES or any(path.match(pattern) for pattern in TOKENIZER_FILES) for path in folder.iterdir()
+    )
 
 
 def _write_tensors(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -19,6 +19,7 @@ class TrainState:
     Attributes:
         task: The task in work, counted from 1.
         step: Steps that were made on it.
+        trained: Whether its checkpoint is saved, and only the scores are missing.
         weights: Name -> the learner's weights.
         method: What the method remembers.
         scores: Rows of the score matrix so far.
@@ -28,6 +29,7 @@ class TrainState:
 
     task: int = 1
     step: int = 0
+    trained: bool = False
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     method: dict[str, Any] = field(default_factory=dict)
     scores: list[tuple[Any, ...]] = field(default_factory=list)

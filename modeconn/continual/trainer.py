@@ -145,10 +145,13 @@ class _Training:
             self.run.load(state.weights)
             self.method.restore(state.method)
         while state.task <= len(self.names):
-            self._train_task(state)
-            self._save_checkpoints(self.names[state.task - 1])
+            if not state.trained:
+                self._train_task(state)
+                self._save_checkpoints(self.names[state.task - 1])
+                state.trained, state.within = True, {}
+                self._keep(state)
             state.scores += self._score_rows(self.after[state.task - 1], self._scores(state.task))
-            state.task, state.step, state.within = state.task + 1, 0, {}
+            state.task, state.step, state.trained = state.task + 1, 0, False
             self._keep(state)
         lines = [json.dumps(one) for one in state.log]
         self.folder.write_text("".join(f"{line}\n" for line in lines), "losses.jsonl")

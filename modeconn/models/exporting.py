@@ -10,6 +10,7 @@ import torch
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.full import CONFIG_FILE, FullModel
 from modeconn.adapters.shard_writing import write_shards
+from modeconn.adapters.writing import TOKENIZER_FILES
 from modeconn.atomic import replacing
 from modeconn.errors import ModelError, listed
 from modeconn.models.completeness import check_checkpoint
@@ -17,9 +18,6 @@ from modeconn.models.fingerprint import stored_fingerprint
 from modeconn.models.loading import as_dtype, local_folder, tokenizer_source
 from modeconn.models.merging import merge, own_template
 
-_TOKENIZER = (
-    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "chat_template*",
-)  # fmt: skip
 _BESIDE = ("generation_config.json", "preprocessor_config.json", "processor_config.json")
 
 
@@ -72,7 +70,7 @@ def export_merged(
             write_shards(new, merged.shards)
             (new / CONFIG_FILE).write_text(json.dumps(merged.config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             _copy(template.folder, new, _BESIDE)
-            _copy(tokenizer, new, _TOKENIZER)
+            _copy(tokenizer, new, TOKENIZER_FILES)
     except OSError as error:
         raise _unwritten("a model", target, error) from error
     return target
@@ -88,7 +86,7 @@ def copy_tokenizer(ends: Sequence[Adapter], folder: Path) -> None:
     if source == folder:
         return
     try:
-        _copy(source, folder, _TOKENIZER)
+        _copy(source, folder, TOKENIZER_FILES)
     except OSError as error:
         raise _unwritten("a tokenizer", folder, error) from error
 

@@ -13,10 +13,13 @@ from modeconn.runs import read_csv, read_record
 
 SMALL = ["--tasks", "tone", "arithmetic", "--num-train-epochs", "1", "--num-points", "2"]
 FIRST, SECOND = "after-1-tone", "after-2-arithmetic"
-TABLES = {"run.json", "profile.csv", "examples.parquet", "barriers.csv"}
+TABLES = {"run.json", "profile.csv", "examples.parquet", "barriers.csv", "bands.csv", "lost_examples.csv"}
 FIGURES = {
     f"{name}.{ending}"
-    for name in ("figures/profile", "score-matrix/accuracy", "score-matrix/exact_match")
+    for name in (
+        *(f"figures/{figure}" for figure in ("profile", "barriers", "examples")),
+        *(f"score-matrix/{metric}" for metric in ("accuracy", "exact_match")),
+    )
     for ending in ("pdf", "svg", "png", "csv")
 }
 
@@ -52,16 +55,12 @@ def start(folder: Path) -> Ended:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, stopped while its first checkpoint is scored, and started twice more."""
     folder = tmp_path_factory.mktemp("demo") / "out"
-    evaluate, calls = mc.AdapterModel.evaluate, []
 
-    def stop_at_the_second(self: mc.AdapterModel, *args: object) -> object:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return evaluate(self, *args)  # type: ignore[arg-type]
+    def stop(*_: object) -> object:
+        raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mc.AdapterModel, "evaluate", stop_at_the_second)
+        patch.setattr(mc.AdapterModel, "evaluate", stop)
         interrupted = start(folder)
     resumed = start(folder)
     with pytest.MonkeyPatch.context() as patch:

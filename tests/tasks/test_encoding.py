@@ -165,7 +165,7 @@ def test_labels_of_the_same_tokens_are_an_error(encode_rows, score_eos):
 def test_a_label_that_begins_another_needs_the_end_to_be_scored(encode_rows):
     """The longer one is the shorter one and something more: never likelier, unless ending counts."""
     labels = ("yes no", "maybe", "yes")
-    expected = r"(?s)beginning of another.*got: 'yes' and 'yes no'\n  remedy: score .* score_eos=True \(--score-eos\)"
+    expected = r"(?s)beginning of another.*got: 'yes' and 'yes no'\n  remedy: score .* score_eos=True \(--score-eos;"
     with pytest.raises(TaskError, match=expected):
         encode_choices(encode_rows, labels)
     assert len(encode_choices(encode_rows, labels, score_eos=True).rows) == 3
