@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,8 @@ class AdapterModel:
         family = self.family
         if isinstance(family, Classifier):
             num_classes = int(self.module.config.num_labels)  # type: ignore[union-attr, arg-type]
-            family = Classifier(labels_for_task(family.labels, task, num_classes, taken=self.classes_taken))
+            labels = labels_for_task(family.labels, task, num_classes, taken=self.classes_taken)
+            family = replace(family, labels=labels)
         return encode_split(
             family,
             task,

@@ -9,6 +9,7 @@ from torch import nn
 from modeconn.models.family import Causal, Classifier, Family
 from modeconn.tasks.rows import Row
 
+_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 _LENGTHS = (7, 4, 4, 1)
 _MOST = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the largest logit; half precision below
 _MOST_OF_HALF = 3e-2
@@ -25,10 +26,17 @@ def with_packing(family: Family, module: nn.Module, *, wanted: bool | None = Non
         module: The model, in `eval()`.
         wanted: False leaves the padding; None takes it away where it can be.
     """
-    if wanted is False or not isinstance(family, Causal | Classifier):
+    if wanted is False or not isinstance(family, Causal | Classifier) or _sees_less(module):
         return family
     packed = replace(family, packed=True)
     return packed if _agree(packed, family, module) else family
+
+
+def _sees_less(module: Any) -> bool:  # noqa: ANN401
+    """Whether only a mask would say how far a layer sees, as with chunks: packed rows have no mask."""
+    config = module.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return getattr(config, "attention_chunk_size", None) is not None or not kinds <= _KNOWN_LAYERS
 
 
 @torch.inference_mode()

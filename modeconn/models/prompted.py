@@ -120,7 +120,9 @@ def loaded_by_peft(model: nn.Module, folder: Path, point: Adapter) -> Iterator[n
     if point.config.kind.has_update:
         with _nothing_missing(point):
             whole: Any = PeftModel.from_pretrained(model, str(folder))
-        yield whole.base_model.model.eval()
+        reference: Any = whole.base_model.model.eval()
+        reference.needs_padding = True  # so that what packing might get wrong shows, too
+        yield reference
         return
     try:
         with warnings.catch_warnings():

@@ -52,6 +52,7 @@ def loaded_by_transformers(base: nn.Module, base_name: str, task_type: str, poin
         folder = point.source or export_merged(point, Path(temporary) / "model", base=base_name)
         loaded = load_base(folder, task_type=task_type, dtype=like.dtype, saved=others)
         module: Any = loaded.module.to(like.device)
+        module.needs_padding = True  # so that what packing might get wrong shows, too
         with torch.no_grad():
             for name in loaded.absent:
                 module.get_parameter(name).copy_(base.get_parameter(name))

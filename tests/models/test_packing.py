@@ -4,7 +4,15 @@ import pytest
 import torch
 from random_tasks import random_task
 from tiny import LABELS, make_base
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaForSequenceClassification, MistralConfig, MistralForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
+    LlamaForSequenceClassification,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 import modeconn as mc
 from modeconn.models.family import Causal, Classifier, Seq2Seq
@@ -30,6 +38,8 @@ def test_every_example_has_the_loss_and_score_of_padded_rows(both):
     assert not padded.family.packed
     task = random_task(labels=LABELS)
     settings = mc.EncodingSettings(token_budget=1000)
+    assert all(batch.lengths is not None for batch in packed.encode(task, settings=settings).batches)
+    assert all(batch.lengths is None for batch in padded.encode(task, settings=settings).batches)
     ours, theirs = (one.evaluate(point, [one.encode(task, settings=settings)])[0] for one in (packed, padded))
     assert ours.loss_sum == pytest.approx(theirs.loss_sum, abs=1e-5)
     assert (ours.score == theirs.score).all()
@@ -163,3 +173,28 @@ def test_batches_hold_few_lengths():
     lengths = [5, 9, 5, 9, 5, 7, 9, 7]
     batches = token_budget_batches(lengths, token_budget=27)
     assert [[lengths[row] for row in batch] for batch in batches] == [[9, 9, 9], [7, 7, 5], [5, 5]]
+
+
+def test_attention_in_chunks_is_padded():
+    config = Llama4TextConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=24, intermediate_size_mlp=24, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=8, attention_chunk_size=4, num_local_experts=2,
+        pad_token_id=0,
+    )  # fmt: skip
+    assert not with_packing(Causal(), Llama4ForCausalLM(config).eval()).packed
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_the_reference_is_padded_so_that_the_gate_sees_what_packing_gets_wrong(family, adapters, monkeypatch):
+    from modeconn.evaluation.gate import check_ends
+    from modeconn.models import family as families
+
+    point = mc.Adapter.from_pretrained(adapters(family, seed=1))
+    model = mc.AdapterModel.from_pretrained(adapters=[point], labels=LABELS if family == "bert" else None)
+    encoded = [model.encode(random_task(labels=LABELS))]
+    assert check_ends(model, [point], encoded)[point.name] < 1e-5
+    for name in ("packed_logits", "packed_classes"):
+        right = getattr(families, name)
+        monkeypatch.setattr(families, name, lambda *given, right=right: 1.5 * right(*given))
+    with pytest.raises(mc.EvaluationError, match="is not the adapter"):
+        check_ends(model, [point], encoded)

@@ -23,7 +23,7 @@ def drop_head_copies(unread: Unread) -> None:
     `classifier.original_module.bias`. A second copy that differs is left unread.
     """
     for saved in unread.config.modules_to_save:
-        for name in [name for name in unread.rest if f".{saved}." in name]:
+        for name in [name for name in unread.rest if f"{saved}." in name]:
             plain = name.replace(".modules_to_save.", ".")
             if ".original_module." in name or (plain != name and _equal(unread, plain, name)):
                 del unread.rest[name]

@@ -203,4 +203,4 @@ def _is_saved(name: str, modules: tuple[str, ...]) -> bool:
     """Whether a parameter belongs to a module that is trained and saved whole, or to a vocabulary that was resized."""
     if name.endswith(_VOCABULARIES):
         return True
-    return any(f".{module}." in f".{name.removeprefix(PREFIX)}" for module in modules)
+    return any(f"{module}." in name.removeprefix(PREFIX) for module in modules)  # PEFT compares endings: pre_classifier
