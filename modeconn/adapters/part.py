@@ -105,9 +105,9 @@ class Part(ABC):
         """The change as one pair of low-rank factors, where the kind has one."""
         return None
 
-    def whole(self) -> torch.Tensor:
-        """The weight that a part of a full fine-tune puts in the base's place, in its own dtype."""
-        raise NotImplementedError(f"{type(self).__name__} replaces no weight")
+    def whole(self) -> torch.Tensor | None:
+        """The weight that a part of a full fine-tune puts in the base's place, in its own dtype; else None."""
+        return None
 
     @abstractmethod
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:

@@ -164,12 +164,13 @@ class Update:
         Args:
             like: Gives the dtype, to which the sum is rounded once, and the device.
         """
-        if len(self.parts) == 1:
-            return self.parts[0].whole().to(like.device, like.dtype, copy=True)
+        wholes = [whole for part in self.parts if (whole := part.whole()) is not None]
+        if len(wholes) == 1:
+            return wholes[0].to(like.device, like.dtype, copy=True)
         precise = torch.promote_types(like.dtype, torch.float32)
         total = torch.zeros((), dtype=precise, device=like.device)
-        for weight, part in zip(self.coefficients, self.parts, strict=True):
-            total = part.whole().to(like.device, precise).mul(weight).add_(total)
+        for coefficient, whole in zip(self.coefficients, wholes, strict=True):
+            total = whole.to(like.device, precise).mul(coefficient).add_(total)
         return total.to(like.dtype)
 
     def within(self, base: BaseWeights, parameter: str) -> "Update":

@@ -1,6 +1,7 @@
 """What commands that measure many points share: how examples are read, the run folder, what is recorded."""
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasurementSettings(ModelSettings):
+class MeasurementSettings(ModelSettings, ABC):
     """Which tasks and which model, and how they are read."""
 
     tasks: tuple[str, ...] = field(metadata=flag_help("task folders, files or hub ids"))
@@ -40,9 +41,9 @@ class MeasurementSettings(ModelSettings):
     quiet: bool = False
 
     @property
+    @abstractmethod
     def sources(self) -> tuple[str, ...]:
         """The checkpoints and paths that are read, as they were typed."""
-        raise NotImplementedError
 
     def resolved(self) -> Self:
         """The same settings with absolute paths: one input has one name in `run.json`, however it was typed."""

@@ -34,10 +34,7 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     torch.manual_seed(settings.seed)  # a new head's weights
     task_type = settings.task_type or guess_task_type(base_model)
     labels = _classes(tasks) if task_type == "SEQ_CLS" else ()
-    # Padded, as in the runs that the README shows: packed rows round otherwise, which training magnifies.
-    model = AdapterModel.from_pretrained(
-        base_model, task_type=task_type, labels=labels or None, device=settings.device, packed=False
-    )
+    model = AdapterModel.from_pretrained(base_model, task_type=task_type, labels=labels or None, device=settings.device)
     evaluation = EncodingSettings(
         max_length=settings.max_length,
         score_eos=settings.eval_score_eos,

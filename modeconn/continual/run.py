@@ -19,6 +19,7 @@ from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
 from modeconn.models.family import IGNORED
 from modeconn.models.generating import example_sums
+from modeconn.models.packable import without_packing
 
 if TYPE_CHECKING:
     from modeconn.continual.methods.method import Result
@@ -47,8 +48,12 @@ class Run:
     selection_sets: Sequence[EncodedTask] = ()
 
     def batch(self, rows: Sequence[tuple[EncodedTask, int]]) -> Batch:
-        """Rows, each a split and a row's number, as one batch on the model's device."""
-        return self.model.collate(rows)
+        """Rows, each a split and a row's number, as one padded batch on the model's device.
+
+        Packed rows round otherwise, which training magnifies: a run must not depend on whether a model can pack.
+        """
+        family = without_packing(self.model.family)
+        return family.collate([split.rows.rows[row] for split, row in rows], self.model.pad_id).to(self.model.device)
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """The learner's logits at the scored positions, `[B, A, C]`."""

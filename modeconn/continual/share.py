@@ -34,9 +34,7 @@ def shares(batches: Sequence[Batch]) -> list[Share]:
 
 
 def text_positions(batch: Batch) -> torch.Tensor:
-    """`[B, L]`, or `[1, T]` of packed rows: the positions with text; those of its decoder for an encoder-decoder."""
-    if batch.lengths is not None:  # no padding
-        return torch.ones_like(batch.inputs["input_ids"], dtype=torch.bool)
+    """`[B, L]`: the positions with text of a padded batch; those of its decoder for an encoder-decoder."""
     if "decoder_input_ids" not in batch.inputs:
         return batch.inputs["attention_mask"].bool()
     answers = batch.targets != IGNORED  # [B, A], the last positions; before them what leads every answer

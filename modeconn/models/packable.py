@@ -32,6 +32,11 @@ def with_packing(family: Family, module: nn.Module, *, wanted: bool | None = Non
     return packed if _agree(packed, family, module) else family
 
 
+def without_packing(family: Family) -> Family:
+    """The same family, reading padded rows."""
+    return replace(family, packed=False) if isinstance(family, Causal | Classifier) else family
+
+
 def _sees_less(module: Any) -> bool:  # noqa: ANN401
     """Whether only a mask would say how far a layer sees, as with chunks: packed rows have no mask."""
     config = module.config.get_text_config()

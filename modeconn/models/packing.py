@@ -19,6 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from modeconn.errors import ModelError
+
 NAME = "modeconn_packed"
 _LENGTHS: ContextVar[tuple[int, ...]] = ContextVar("packed_lengths")
 _KNOWN = {"position_ids", "use_cache", "output_attentions", "cache_position", "is_causal", "sliding_window"}
@@ -147,11 +149,16 @@ def attend(
         `[1, T, H, d]`, and no attention weights.
 
     Raises:
-        NotImplementedError: If the layer wants something that is not known here.
+        ModelError: If the layer wants something that is not known here.
     """
     strange = [name for name, one in others.items() if one is not None and name not in _KNOWN]
     if attention_mask is not None or strange:
-        raise NotImplementedError(f"packed attention with {', '.join(strange) or 'a mask'}")
+        raise ModelError(
+            f"{type(module).__name__} cannot read packed rows",
+            expected="attention that the texts' lengths decide",
+            got=", ".join(strange) or "a mask",
+            remedy="load the model with packed=False",
+        )
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     pieces, first = [], 0
     for length, group in groupby(_LENGTHS.get()):

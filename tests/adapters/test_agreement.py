@@ -62,7 +62,9 @@ def test_names_of_two_models_are_refused_where_no_base_is_given():
 
 @pytest.mark.parametrize("name", ["owner/llama", "/gone/since/Llama", None])
 def test_a_base_that_moved_keeps_its_name(name):
-    check_same_names([point(1, "other/llama"), point(2, name)])
+    points = [point(1, "other/llama"), point(2, name)]
+    check_same_names(points)
+    assert joining(*points).refused == {}
 
 
 def test_names_of_two_models_are_told_for_every_space():

@@ -132,8 +132,8 @@ def test_settings_that_cannot_train_are_refused(name: str, value: float, expecte
 
 
 def test_settings_at_their_bounds_are_taken() -> None:
-    TrainSettings(weight_decay=0, lora_dropout=0, warmup_ratio=1)
-    TrainSettings(warmup_ratio=0, lora_dropout=0.99)
+    for name, bounds in {"weight_decay": [0], "lora_dropout": [0, 0.99], "warmup_ratio": [0, 1]}.items():
+        assert [getattr(TrainSettings(**{name: bound}), name) for bound in bounds] == bounds  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["a/b", "a\\b", "..", "."])

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 from kind_oracle import make_kind
 from peft import IA3Config, LNTuningConfig, VeraConfig
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,13 @@ def without(folder, copy, part):
     assert 0 < len(kept) < len(tensors)
     save_file(kept, copy / "adapter_model.safetensors", metadata={"format": "pt"})
     return copy
+
+
+def changed_parameters(model, point):
+    """The names of the parameters that are not the base's where a point is in place."""
+    base = {name: value.detach().clone() for name, value in model.module.named_parameters()}
+    with model.at(point) as module:
+        return {name for name, value in module.named_parameters() if not torch.equal(value, base[name])}
 
 
 def test_an_adapter_that_lost_a_layer_is_refused(adapters, tmp_path):
@@ -72,7 +80,9 @@ TARGETS = {
 @pytest.mark.parametrize("settings", TARGETS.values(), ids=TARGETS)
 def test_what_peft_saves_is_complete(settings, adapters):
     point = mc.Adapter.from_pretrained(adapters("llama", seed=1, **settings))
-    mc.AdapterModel.from_pretrained(adapters=[point])
+    untrained = {"model.embed_tokens.weight"} if "trainable_token_indices" in settings else set()
+    changed = changed_parameters(mc.AdapterModel.from_pretrained(adapters=[point]), point)
+    assert changed == {*point.updates} - untrained
 
 
 def test_all_linear_layers_may_stand_in_the_settings_as_they_were_typed(adapters, tmp_path):
@@ -87,10 +97,15 @@ def test_all_linear_layers_may_stand_in_the_settings_as_they_were_typed(adapters
 
 def test_nothing_inside_of_a_head_that_is_saved_whole_is_targeted(adapters):
     point = mc.Adapter.from_pretrained(adapters("bert", seed=1, target_modules=["query", "classifier"]))
-    mc.AdapterModel.from_pretrained(adapters=[point])
+    assert not any(name.startswith("classifier") for name in point.updates)
+    with mc.AdapterModel.from_pretrained(adapters=[point]).at(point) as module:
+        assert torch.equal(module.classifier.weight.data, point.saved["classifier.weight"])
 
 
 def test_points_of_a_path_are_complete(adapters):
     a = mc.Adapter.from_pretrained(adapters("llama", seed=1))
     b = mc.Adapter.from_pretrained(adapters("llama", seed=2, target_modules=["k_proj"]))
-    mc.AdapterModel.from_pretrained(adapters=[a, b, mc.LinearPath(a, b)(0.5)])
+    half = mc.LinearPath(a, b)(0.5)
+    model = mc.AdapterModel.from_pretrained(adapters=[a, b, half])
+    assert changed_parameters(model, half) == {*half.updates}
+    assert {*half.updates} == {*a.updates, *b.updates} != {*a.updates}

@@ -27,5 +27,9 @@ def test_an_output_folder_with_an_input_is_refused(tmp_path, inside):
 
 
 def test_an_input_beside_or_above_is_none_of_its_business(tmp_path):
+    (tmp_path / "out").mkdir()
     (tmp_path / "out-2").mkdir()
-    refuse_inputs_inside(tmp_path / "out", [tmp_path, tmp_path / "out-2", "owner/name", None])
+    allowed = [tmp_path, tmp_path / "out-2", "owner/name", None]
+    refuse_inputs_inside(tmp_path / "out", allowed)
+    with pytest.raises(RunError, match=r"got: inputs in it: \S*/out\n"):
+        refuse_inputs_inside(tmp_path / "out", [*allowed, tmp_path / "out"])

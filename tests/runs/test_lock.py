@@ -1,5 +1,7 @@
 """One holder at a time; nothing that a dead process left locks a folder."""
 
+import os
+
 import pytest
 
 from modeconn.errors import RunError
@@ -56,6 +58,8 @@ def test_a_file_left_by_a_dead_process_locks_nothing(tmp_path):
     lock = FolderLock(tmp_path / "lock")
     lock.refuse_if_held()
     lock.acquire()
+    with pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+        FolderLock(tmp_path / "lock").acquire()
     lock.release()
 
 
