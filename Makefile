@@ -11,7 +11,7 @@ demo: $(STAMP)  ## train three checkpoints, join them, draw the barrier: runs/de
 	$(BIN)/modeconn demo --output-dir runs/demo
 
 test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: $(STAMP)  ## ruff (style, imports, docstrings) and pyright (types)
 	$(BIN)/ruff check .
