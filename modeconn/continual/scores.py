@@ -80,6 +80,10 @@ class ScoreMatrix:
         """AIA, the mean over i of the mean of the tasks seen so far: `1/N sum_i 1/i sum_{j <= i} R[i, j]`."""
         return float(np.mean([self.values[i, :i].mean() for i in range(1, self.num_tasks + 1)]))
 
+    def learning_accuracy(self) -> float:
+        """The mean score right after a task's own training, `1/N sum_j R[j, j]` (Riemer 2019, arXiv 1810.11910)."""
+        return float(self._learnt.mean())
+
     def backward_transfer(self) -> float:
         """BWT, `1/(N-1) sum_{j < N} (R[N, j] - R[j, j])`; NaN for one task (Lopez-Paz 2017)."""
         return _mean(self.values[-1, :-1] - self._learnt[:-1])
@@ -101,7 +105,8 @@ class ScoreMatrix:
     def summary(self) -> dict[str, float]:
         """All measures by name."""
         names = (
-            "average_accuracy", "average_incremental_accuracy", "backward_transfer", "forward_transfer", "forgetting"
+            "average_accuracy", "average_incremental_accuracy", "learning_accuracy",
+            "backward_transfer", "forward_transfer", "forgetting",
         )  # fmt: skip
         return {name: getattr(self, name)() for name in names}
 

@@ -3,6 +3,7 @@ from .barrier_matrix import plot_barrier_matrix as plot_barrier_matrix
 from .barriers import plot_barriers as plot_barriers
 from .examples_along_path import plot_examples_along_path as plot_examples_along_path
 from .fit_history import plot_fit_history as plot_fit_history
+from .forgetting import plot_forgetting as plot_forgetting
 from .paths_compared import plot_paths_compared as plot_paths_compared
 from .plane import plot_plane as plot_plane
 from .profile import plot_profile as plot_profile
@@ -10,6 +11,7 @@ from .profiles import plot_profiles as plot_profiles
 from .saddle_tree import plot_saddle_tree as plot_saddle_tree
 from .saving import save_figure as save_figure
 from .score_matrix import plot_score_matrix as plot_score_matrix
+from .stability import plot_stability as plot_stability
 from .style import COLUMN_WIDTH as COLUMN_WIDTH
 from .style import PAGE_WIDTH as PAGE_WIDTH
 from .style import paper_style as paper_style

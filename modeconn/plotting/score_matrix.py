@@ -8,12 +8,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from modeconn.errors import RunError, listed
-
-from . import columns, lettering, style
+from . import columns, lettering, score_rows, style
 
 _FIGURE = "a score matrix"
-_NAMES = ("method", "adapter", "task", "metric")
 _MISSING = "#e6e6e6"
 
 
@@ -47,12 +44,12 @@ def plot_score_matrix(
         EvaluationError: The table lacks columns, rows or numbers, or says a thing twice.
         RunError: A choice that is not in the table, or one that is needed and not made.
     """
-    rows = _checked(frame)
+    rows = score_rows.checked(frame, figure=_FIGURE)
     for column, value in (("method", method), ("adapter", adapter)):
         rows = columns.pick(rows, column, value, figure=_FIGURE, remedy=f"pass {column}= with one of them")
     if seed is not None:
         rows = columns.pick(rows, "seed", seed, figure=_FIGURE, remedy="")
-    rows = _scores(_one_metric(rows, metric))
+    rows = score_rows.with_scores(score_rows.one_metric(rows, metric, figure=_FIGURE), figure=_FIGURE)
     columns.require_single(rows, ("seed", "after_task", "task"), figure=_FIGURE)
     scores = score_table(rows)
     if ax is not None:
@@ -67,37 +64,6 @@ def plot_score_matrix(
         _draw(ax, scores, rows)
         style.freeze(figure)
     return ax
-
-
-def _checked(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table, once it has every column that the figure needs, with names as text."""
-    columns.require_columns(frame, (*_NAMES, "seed", "after_task", "score"), figure=_FIGURE)
-    columns.require_names(frame, (*_NAMES, "seed", "after_task"), figure=_FIGURE)
-    return frame.assign(**{column: frame[column].astype(str) for column in _NAMES})
-
-
-def _scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the metric that is drawn, its numbers checked: a run's table holds losses beside its scores."""
-    # A cell that was not measured may stand as a gap.
-    measured = columns.rows_where(rows, rows["score"].notna().to_numpy())
-    columns.require_columns(measured, ("score",), figure=_FIGURE)
-    columns.require_range(measured, "score", figure=_FIGURE, keys=("task", "after_task"), low=0, high=1)
-    return rows.assign(score=columns.numbers(rows, "score"))
-
-
-def _one_metric(rows: pd.DataFrame, metric: str | None) -> pd.DataFrame:
-    """The rows of one metric; with None each task must have one metric of its own."""
-    if metric is not None:
-        return columns.pick(rows, "metric", metric, figure=_FIGURE, remedy="")
-    kinds = rows.drop_duplicates(["task", "metric"])
-    if kinds["task"].duplicated().any():
-        raise RunError(
-            f"cannot draw {_FIGURE}: a task has several metrics",
-            expected="one metric for each task",
-            got=listed(rows["metric"].unique()),
-            remedy="pass metric= with one of them",
-        )
-    return rows
 
 
 def score_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -117,8 +83,7 @@ def score_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _draw(ax: Axes, scores: pd.DataFrame, rows: pd.DataFrame) -> None:
     """The heat map, its labels and its title."""
-    kinds = [name.replace("_", " ") for name in rows["metric"].drop_duplicates()]
-    bar: Mapping[str, object] = {"label": kinds[0] if len(kinds) == 1 else "score", "ticks": [0, 0.5, 1]}
+    bar: Mapping[str, object] = {"label": score_rows.label(rows), "ticks": [0, 0.5, 1]}
     ax.set_facecolor(_MISSING)
     sns.heatmap(
         scores, ax=ax, vmin=0, vmax=1, cmap="Blues", annot=True, fmt=".2f", linewidths=0.8, linecolor="white",
