@@ -7,16 +7,19 @@ lost_examples.csv and figures/ to the output folder and prints the barriers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from modeconn.cli.measurement import Measurement, MeasurementSettings
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
     from modeconn.adapters.adapter import Adapter
+    from modeconn.evaluation.profile import Profile
+    from modeconn.evaluation.sequential import PreciseProfile
     from modeconn.models.adapter_model import AdapterModel
     from modeconn.paths.path import Path as Curve
     from modeconn.runs import RunFolder
+    from modeconn.runs.processes import Processes
     from modeconn.tasks.task import Task
 
 
@@ -91,10 +94,12 @@ class Settings(MeasurementSettings):
         )
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, processes: "Processes | None" = None) -> int:
     """Evaluate paths and write their run folder; a finished one is shown again."""
     from modeconn.cli.given_paths import given_paths
+    from modeconn.cli.profile_files import write_profile
     from modeconn.cli.profile_printing import print_profile
+    from modeconn.cli.profile_tables import tables_of
     from modeconn.evaluation.evaluate import positions_asked
 
     _check_split_settings(settings)
@@ -105,12 +110,18 @@ def run(settings: Settings) -> int:
     positions_asked(**settings.positions)  # what cannot be is told before anything is loaded or written
     paths = given_paths(settings)
 
-    def measure(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> None:
-        _evaluate(settings, folder, paths, tasks, model)
+    def measure(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> _Measured:
+        return _measured(settings, folder, paths, tasks, model)
+
+    def write(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]", measured: _Measured) -> None:
+        tables = tables_of(measured.profile, tasks, precise=measured.precise, validation=measured.validation)
+        write_profile(folder, measured.profile, tables, old_and_new=_old_and_new(settings, tasks))
+        if settings.lm_eval:
+            _write_general(settings, folder, paths, model)
 
     points = list({id(point): point for path in paths for point in path.points}.values())
     plan = [(path, settings.positions) for path in paths]
-    return Measurement("evaluate", settings, points, plan, _inputs(paths)).run(measure, print_profile)
+    return Measurement("evaluate", settings, points, plan, _inputs(paths), processes).run(measure, print_profile, write)
 
 
 def _inputs(paths: "Sequence[Curve]") -> "dict[str, Adapter]":
@@ -123,16 +134,22 @@ def _inputs(paths: "Sequence[Curve]") -> "dict[str, Adapter]":
     }
 
 
-def _evaluate(
+class _Measured(NamedTuple):
+    """What is known of the paths: profiles, those of growing samples, and those of the split on which t is chosen."""
+
+    profile: "Profile"
+    precise: "Sequence[PreciseProfile]"
+    validation: "Profile | None"
+
+
+def _measured(
     settings: Settings, folder: "RunFolder", paths: "Sequence[Curve]", tasks: "list[Task]", model: "AdapterModel"
-) -> None:
-    """Measure and write."""
-    from modeconn.cli.profile_files import write_profile
-    from modeconn.cli.profile_tables import tables_of
+) -> _Measured:
+    """The profiles of all paths."""
     from modeconn.cli.progress import progress
     from modeconn.evaluation.evaluate import evaluate_path
     from modeconn.evaluation.profile import Profile
-    from modeconn.evaluation.sequential import PreciseProfile, evaluate_to_precision
+    from modeconn.evaluation.sequential import evaluate_to_precision
     from modeconn.evaluation.store import RunPointStore
 
     options: dict[str, Any] = {"settings": settings.encoding(), "store": RunPointStore(folder)}
@@ -159,11 +176,7 @@ def _evaluate(
                 evaluate_path(path, model, tasks, split=settings.split, **options, **settings.positions)
                 for path in paths
             ]
-    profile = Profile.concat(profiles)
-    tables = tables_of(profile, tasks, precise=precise, validation=validation)
-    write_profile(folder, profile, tables, old_and_new=_old_and_new(settings, tasks))
-    if settings.lm_eval:
-        _write_general(settings, folder, paths, model)
+    return _Measured(Profile.concat(profiles), precise, validation)
 
 
 def _write_general(settings: Settings, folder: "RunFolder", paths: "Sequence[Curve]", model: "AdapterModel") -> None:

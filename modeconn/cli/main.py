@@ -7,28 +7,41 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple
 
-from modeconn.errors import ModeconnError
+from modeconn.errors import ModeconnError, RunError
+from modeconn.runs.processes import launched
+
+if TYPE_CHECKING:
+    from modeconn.runs.processes import Processes
 
 
 class Command(NamedTuple):
-    """A verb: the module with its `Settings` and `run`, imported when it is called, and one line of help."""
+    """A verb: the module with its `Settings` and `run`, imported when it is called, and one line of help.
+
+    One with `shared` work has a `run(settings, processes)`, and can be launched in several processes.
+    """
 
     module: str
     summary: str
+    shared: bool = False
 
 
 COMMANDS: Mapping[str, Command] = {
     "demo": Command("modeconn.cli.demo", "train checkpoints on embedded tasks, join them, draw the barrier"),
     "inspect": Command("modeconn.cli.inspect", "say what an adapter holds"),
-    "train": Command("modeconn.cli.train", "train checkpoints, one task after the other"),
+    "geometry": Command("modeconn.cli.geometry", "say where updates lie: spectra, subspaces, what they share"),
+    "train": Command("modeconn.cli.train", "train checkpoints, one task after the other", shared=True),
     "fit": Command("modeconn.cli.fit", "fit a curve between two checkpoints"),
     "autoneb": Command("modeconn.cli.autoneb", "let a chain between two checkpoints settle on the lowest way"),
     "export": Command("modeconn.cli.export", "write a point of a path as an adapter or a full model"),
-    "evaluate": Command("modeconn.cli.evaluate", "measure tasks along a path and its barrier"),
-    "plane": Command("modeconn.cli.plane", "measure tasks on the plane through three checkpoints or a curve"),
-    "matrix": Command("modeconn.cli.matrix", "measure the barriers between many checkpoints"),
+    "evaluate": Command("modeconn.cli.evaluate", "measure tasks along a path and its barrier", shared=True),
+    "plane": Command(
+        "modeconn.cli.plane", "measure tasks on the plane through three checkpoints or a curve", shared=True
+    ),
+    "matrix": Command("modeconn.cli.matrix", "measure the barriers between many checkpoints", shared=True),
+    "cka": Command("modeconn.cli.cka", "compare representations layer by layer, along a path, after every task"),
 }
 DONE, FAILED, USAGE, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 
@@ -49,8 +62,18 @@ def main(argv: Sequence[str] | None = None, *, commands: Mapping[str, Command] =
         error that is not a `ModeconnError` is a defect of modeconn: it shows its traceback, code 1.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not launched():
+        return _outcome(arguments, commands)
+    from modeconn.cli.launch import run_together
+
+    return run_together(lambda processes: _outcome(arguments, commands, processes))
+
+
+def _outcome(arguments: list[str], commands: Mapping[str, Command], processes: "Processes | None" = None) -> int:
+    """Runs one command line, tells its error, and returns its exit code."""
     try:
-        code = _dispatch(arguments, commands)
+        with processes or nullcontext():
+            code = _dispatch(arguments, commands, processes)
         sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
     except SystemExit as leaving:  # the parser's: after --help, or for wrong usage
         return leaving.code if isinstance(leaving.code, int) else DONE
@@ -71,7 +94,7 @@ def main(argv: Sequence[str] | None = None, *, commands: Mapping[str, Command] =
     return code
 
 
-def _dispatch(arguments: list[str], commands: Mapping[str, Command]) -> int:
+def _dispatch(arguments: list[str], commands: Mapping[str, Command], processes: "Processes | None") -> int:
     """Answers what needs no command, or runs one."""
     verb = arguments[0] if arguments else ""
     if verb in ("-h", "--help"):
@@ -82,10 +105,10 @@ def _dispatch(arguments: list[str], commands: Mapping[str, Command]) -> int:
         return DONE
     if verb not in commands:
         return _refuse(verb, commands)
-    return _run(verb, commands[verb], arguments[1:])
+    return _run(verb, commands[verb], arguments[1:], processes)
 
 
-def _run(verb: str, command: Command, arguments: list[str]) -> int:
+def _run(verb: str, command: Command, arguments: list[str], processes: "Processes | None") -> int:
     """Imports a command, parses its settings and runs it."""
     from modeconn.cli.flags import parse_settings
 
@@ -96,7 +119,16 @@ def _run(verb: str, command: Command, arguments: list[str]) -> int:
         prog=f"modeconn {verb}",
         description=(module.__doc__ or command.summary).strip(),
     )
-    return module.run(settings) or DONE
+    if processes is None:
+        return module.run(settings) or DONE
+    if not command.shared:
+        raise RunError(
+            f"modeconn {verb} cannot share its work",
+            expected="one process",
+            got=f"a launch of {processes.count}",
+            remedy=f"start it without torchrun and accelerate launch: modeconn {verb} ...",
+        )
+    return module.run(settings, processes) or DONE
 
 
 def _refuse(verb: str, commands: Mapping[str, Command]) -> int:

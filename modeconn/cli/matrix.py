@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from modeconn.evaluation.matrix import BarrierMatrix
     from modeconn.models.adapter_model import AdapterModel
     from modeconn.runs import RunFolder
+    from modeconn.runs.processes import Processes
     from modeconn.tasks.task import Task
 
 
@@ -48,7 +49,7 @@ class Settings(MeasurementSettings):
         return replace(super().resolved(), points=tuple(resolved(point) for point in self.points))
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, processes: "Processes | None" = None) -> int:
     """Measure all pairs and write their run folder; a finished one is shown again."""
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.naming import named
@@ -68,12 +69,16 @@ def run(settings: Settings) -> int:
     pairs = list(combinations(points, 2) if settings.pairs == "all" else pairwise(points))
     first = LinearPath(*pairs[0], space=settings.space, heads=settings.heads)
 
-    def measure(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> None:
-        _write(settings, folder, _measured(settings, folder, points, model, tasks))
+    def measure(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> "BarrierMatrix":
+        return _measured(settings, folder, points, model, tasks)
+
+    def write(folder: "RunFolder", _model: "AdapterModel", _tasks: "list[Task]", matrix: "BarrierMatrix") -> None:
+        _write(settings, folder, matrix)
 
     # Every checkpoint once, and the positions between the ends of every line.
     num_points = len(points) + len(pairs) * (settings.num_points - 2)
-    return Measurement("matrix", settings, points, [(first, {"num_points": num_points})]).run(measure, _show)
+    plan = [(first, {"num_points": num_points, "num_ends": len(points)})]
+    return Measurement("matrix", settings, points, plan, processes=processes).run(measure, _show, write)
 
 
 def _measured(

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from modeconn.cli.model_settings import ModelSettings
 from modeconn.runs.settings import flag_help
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from modeconn.models.adapter_model import AdapterModel
     from modeconn.paths.path import Path as Curve
     from modeconn.runs import RunFolder
+    from modeconn.runs.processes import Processes
     from modeconn.tasks.encoding import EncodingSettings
     from modeconn.tasks.task import Task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,7 @@ class Measurement:
         points: The checkpoints that are read, bends of paths included.
         plan: Paths through them, each with what `plan_evaluation` is told of its positions, for a dry run.
         inputs: The names of the checkpoints in `run.json`, where they are not the points' own.
+        processes: Those that a launcher started, which share the work; None for a process alone.
     """
 
     command: str
@@ -85,17 +89,20 @@ class Measurement:
     points: "Sequence[Adapter]"
     plan: "Sequence[tuple[Curve, Mapping[str, Any]]]"
     inputs: "Mapping[str, Adapter] | None" = None
+    processes: "Processes | None" = None
 
     def run(
         self,
-        measure: "Callable[[RunFolder, AdapterModel, list[Task]], None]",
+        measure: "Callable[[RunFolder, AdapterModel, list[Task]], T]",
         show: "Callable[[RunFolder], Sequence[str]]",
+        write: "Callable[[RunFolder, AdapterModel, list[Task], T], None] | None" = None,
     ) -> int:
         """Measure and show, or only show what a former run left, or only say what would be done.
 
         Args:
-            measure: Measures and writes, in the opened run folder.
+            measure: Measures, in the opened run folder; in all processes.
             show: Prints the tables of a finished run and returns remarks, which are printed below.
+            write: Writes what was measured; in the main process. None where `measure` does, in a process alone.
 
         Returns:
             The exit code.
@@ -109,6 +116,8 @@ class Measurement:
         tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
         check_tasks(tasks, split=settings.split)
         folder = self._opened(tasks)
+        if not folder.processes.is_main and (folder.finished or settings.dry_run):
+            return 0
         notes = on_left_out(tasks, [settings.split])
         if folder.finished and settings.dry_run:
             print(f"nothing to do: the run in {settings.output_dir} is finished")
@@ -118,12 +127,17 @@ class Measurement:
         if folder.finished:
             say_shown_again(folder.folder)
         else:
-            model = self._model()
+            model = self._model(folder.processes)
             if settings.dry_run:
-                return self._show_plan(model, tasks, notes)
+                return self._show_plan(model, tasks, notes, num_processes=folder.processes.count)
             with folder:
                 self._record(folder, model, tasks)
-                measure(folder, model, tasks)
+                measured = measure(folder, model, tasks)
+                folder.processes.part()
+                if not folder.processes.is_main:
+                    return 0
+                if write is not None:
+                    write(folder, model, tasks, measured)
                 if model.classes_taken:
                     folder.record(classes_taken=model.classes_taken)
         print_notes([*notes, *on_classes(folder), *show(folder)])
@@ -147,13 +161,15 @@ class Measurement:
                 **{f"task {task.name}": task.fingerprint for task in tasks},
             },
             overwrite=settings.overwrite,
+            processes=self.processes,
         )
 
-    def _model(self) -> "AdapterModel":
-        """The base model, checked against all points and the settings."""
+    def _model(self, processes: "Processes") -> "AdapterModel":
+        """The base model on the process's own device, checked against all points and the settings."""
         from modeconn.models.splits import check_followed
 
-        model = self.settings.load_model(self.points)
+        settings = replace(self.settings, device=processes.device(self.settings.device))
+        model = settings.load_model(self.points)
         check_followed(model.family, self.settings.encoding())
         return model
 
@@ -174,16 +190,16 @@ class Measurement:
             encoding={**encoding, "max_length": longest},
             left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
             notes=self._on_bases(),
+            **({"num_processes": folder.processes.count} if folder.processes.count > 1 else {}),
         )
 
-    def _show_plan(self, model: "AdapterModel", tasks: "list[Task]", notes: list[str]) -> int:
+    def _show_plan(self, model: "AdapterModel", tasks: "list[Task]", notes: list[str], *, num_processes: int) -> int:
         """Print what a run would do, its memory and its time."""
         from modeconn.cli.profile_printing import print_plan
         from modeconn.evaluation.plan import plan_evaluation
 
+        settings: dict[str, Any] = {"split": self.settings.split, "settings": self.settings.encoding()}
         for path, positions in self.plan:
-            plan = plan_evaluation(
-                path, model, tasks, split=self.settings.split, settings=self.settings.encoding(), **positions
-            )
+            plan = plan_evaluation(path, model, tasks, num_processes=num_processes, **settings, **positions)
             print_plan(plan, path=path.name, notes=notes)
         return 0

@@ -12,10 +12,12 @@ from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
     from modeconn.adapters.adapter import Adapter
+    from modeconn.evaluation.surface import Surface
     from modeconn.models.adapter_model import AdapterModel
     from modeconn.paths.path import Path as Curve
     from modeconn.paths.plane import Plane
     from modeconn.runs import RunFolder
+    from modeconn.runs.processes import Processes
     from modeconn.tasks.task import Task
 
 
@@ -49,7 +51,7 @@ class Settings(MeasurementSettings):
         return replace(super().resolved(), points=tuple(resolved(point) for point in self.points), path=path)
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, processes: "Processes | None" = None) -> int:
     """Measure a plane and write its run folder; a finished one is shown again."""
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.naming import named
@@ -65,13 +67,13 @@ def run(settings: Settings) -> int:
     if not any(point.needs_base for point in points):  # what is wrong with them is told before a model is loaded
         _plane(settings, given, path).grid(settings.num_points, margin=settings.margin)
 
-    def measure(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> None:
-        _measure(settings, folder, given, path and path.on(model), model, tasks)
+    def measure(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> "Surface":
+        return _measured(settings, folder, given, path and path.on(model), model, tasks)
 
     spanning = PolygonalChain(given[:3], space=settings.space) if given else path
     assert spanning is not None  # _check_given has looked
-    plan = [(spanning, {"num_points": settings.num_points**2})]
-    return Measurement("plane", settings, points, plan).run(measure, _show)
+    plan = [(spanning, {"num_points": settings.num_points**2, "num_ends": len(spanning.points)})]
+    return Measurement("plane", settings, points, plan, processes=processes).run(measure, _show, _write)
 
 
 def _check_given(settings: Settings) -> None:
@@ -100,23 +102,21 @@ def _plane(
     return Plane.along(path)
 
 
-def _measure(
+def _measured(
     settings: Settings,
     folder: "RunFolder",
     given: "list[Adapter]",
     path: "Curve | None",
     model: "AdapterModel",
     tasks: "list[Task]",
-) -> None:
-    """Measure and write."""
+) -> "Surface":
+    """The surface."""
     from modeconn.cli.progress import progress
     from modeconn.evaluation.plane import evaluate_plane
     from modeconn.evaluation.store import RunPointStore
-    from modeconn.plotting import save_figure
-    from modeconn.plotting.plane import plot_plane
 
     with progress(quiet=settings.quiet) as report:
-        surface = evaluate_plane(
+        return evaluate_plane(
             _plane(settings, given, path, model),
             model,
             tasks,
@@ -129,6 +129,13 @@ def _measure(
             store=RunPointStore(folder),
             progress=report,
         )
+
+
+def _write(folder: "RunFolder", _model: "AdapterModel", _tasks: "list[Task]", surface: "Surface") -> None:
+    """Tables and figures."""
+    from modeconn.plotting import save_figure
+    from modeconn.plotting.plane import plot_plane
+
     folder.record(checks=dict(surface.checks))
     folder.write_csv(surface.frame, "plane.csv")
     folder.write_csv(surface.points, "points.csv")

@@ -4,8 +4,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn, Task, TaskID
 
 Report = Callable[[int, int, str], None]
+_WINDOW = 3600.0  # seconds that the time left is estimated from: a point may take minutes
 
 
 @contextmanager
@@ -26,19 +31,44 @@ def progress(*, quiet: bool = False) -> Iterator[Report]:
         yield _untold
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    bars = {}
-    with Progress(*columns, TimeElapsedColumn(), TimeLeft(), console=Console(stderr=True)) as shown:
+    bars = (*_columns(), TimeElapsedColumn(), TimeLeft())
+    with Progress(*bars, console=Console(stderr=True), speed_estimate_period=_WINDOW) as shown:
+        yield _Shown(shown)
 
-        def report(done: int, total: int, what: str) -> None:
-            if what not in bars:
-                bars[what] = shown.add_task(what, total=total)
-            shown.update(bars[what], completed=done, total=total)
 
-        yield report
+class _Shown:
+    """Progress as bars of rich, one for each `what`."""
+
+    def __init__(self, shown: "Progress") -> None:
+        self._shown = shown
+        self._bars: dict[str, TaskID] = {}
+        self._tokens: dict[str, int] = {}
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Moves the bar of `what`."""
+        if what not in self._bars:
+            self._bars[what] = self._shown.add_task(what, total=total, tokens=self._tokens.get(what, 0))
+        self._shown.update(self._bars[what], completed=done, total=total)
+
+    def tokens(self, what: str, number: int) -> None:
+        """Takes the tokens of every step of `what`: its bar shows tokens a second, too."""
+        self._tokens[what] = number
+
+
+def _columns() -> "tuple[ProgressColumn, ...]":
+    """What, how far, and tokens a second where steps are made of tokens."""
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: "Task") -> Text:
+            rate = (task.finished_speed or task.speed or 0.0) * task.fields["tokens"]
+            return Text(f"{rate:,.0f} tokens/s" if rate else "", style="progress.data.speed")
+
+    return TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate()
 
 
 def say_shown_again(folder: Path) -> None:

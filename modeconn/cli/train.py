@@ -13,6 +13,8 @@ from modeconn.runs.settings import flag_help
 if TYPE_CHECKING:
     import pandas as pd
 
+    from modeconn.runs.processes import Processes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TrainSettings):
@@ -28,7 +30,7 @@ class Settings(TrainSettings):
     quiet: bool = False
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, processes: "Processes | None" = None) -> int:
     """Train and print the score matrix; a finished run is shown again."""
     from modeconn.cli.notes import on_left_out, print_notes
     from modeconn.cli.progress import progress, say_shown_again
@@ -48,6 +50,7 @@ def run(settings: Settings) -> int:
             settings=TrainSettings(**own),
             overwrite=settings.overwrite,
             progress=report,
+            processes=processes,
         )
     if trained.finished_before:
         say_shown_again(settings.output_dir)

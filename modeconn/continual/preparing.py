@@ -33,8 +33,9 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     """
     torch.manual_seed(settings.seed)  # a new head's weights
     task_type = settings.task_type or guess_task_type(base_model)
+    device = folder.processes.device(settings.device)
     labels = _classes(tasks) if task_type == "SEQ_CLS" else ()
-    model = AdapterModel.from_pretrained(base_model, task_type=task_type, labels=labels or None, device=settings.device)
+    model = AdapterModel.from_pretrained(base_model, task_type=task_type, labels=labels or None, device=device)
     evaluation = EncodingSettings(
         max_length=settings.max_length,
         score_eos=settings.eval_score_eos,
@@ -51,7 +52,7 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     chosen_by = tasks if method.chooses_on_validation else []
     selection_sets = [model.encode(task, split, evaluation) for task in chosen_by]
     folder.record(
-        device=settings.device,
+        device=device,
         dtype="float32",
         seeds={"seed": settings.seed},
         hashes={"base model": model.fingerprint},
@@ -67,7 +68,9 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
         [pooled([splits[number - 1] for number in stage]) for stage in stages] if splits else []
         for splits in (train_sets, validation_sets)
     )
-    return Run(model, trained, settings, train_sets, eval_sets, validation_sets, selection_sets)
+    return Run(
+        model, trained, settings, train_sets, eval_sets, validation_sets, selection_sets, processes=folder.processes
+    )
 
 
 def _classes(tasks: Sequence[Task]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
 from modeconn.models.family import IGNORED
 from modeconn.models.generating import example_sums
 from modeconn.models.packable import without_packing
+from modeconn.runs.processes import Processes
 
 if TYPE_CHECKING:
     from modeconn.continual.methods.method import Result
@@ -37,6 +38,7 @@ class Run:
         eval_sets: The split of every task that the score matrix is measured on.
         validation_sets: The validation splits that belong to `train_sets`, where a task may end early.
         selection_sets: The validation split of every task, read as in evaluation, where a method chooses by it.
+        processes: Those that share the run.
     """
 
     model: AdapterModel
@@ -46,6 +48,7 @@ class Run:
     eval_sets: Sequence[EncodedTask]
     validation_sets: Sequence[EncodedTask] = ()
     selection_sets: Sequence[EncodedTask] = ()
+    processes: Processes = field(default_factory=Processes)
 
     def batch(self, rows: Sequence[tuple[EncodedTask, int]]) -> Batch:
         """Rows, each a split and a row's number, as one padded batch on the model's device.

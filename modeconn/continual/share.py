@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from modeconn.models.encoded import Batch
 from modeconn.models.family import IGNORED
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,18 @@ class Share:
     rows: float
     targets: float
     positions: float
+
+
+def parted(rows: Sequence[T], *, size: int, count: int) -> list[Sequence[T]]:
+    """Rows as batches of at most `size`, each cut into `count` parts that processes read side by side; none is empty.
+
+    Example:
+        >>> parted("abcdefg", size=4, count=2)
+        ['ab', 'cd', 'ef', 'g']
+    """
+    step = -(-size // count)
+    batches = [rows[first : first + size] for first in range(0, len(rows), size)]
+    return [batch[first : first + step] for batch in batches for first in range(0, len(batch), step)]
 
 
 def shares(batches: Sequence[Batch]) -> list[Share]:

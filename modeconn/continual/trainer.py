@@ -1,29 +1,21 @@
 """Training on tasks in sequence: a checkpoint after each, and how well every task is served by it."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from modeconn.adapters.adapter import Adapter
 from modeconn.continual.methods.method import Sequential
 from modeconn.continual.preparing import prepared
-from modeconn.continual.run import Run
-from modeconn.continual.scores import SCORE_COLUMNS
+from modeconn.continual.sequence import Progress, TaskSequence
 from modeconn.continual.settings import TrainSettings
-from modeconn.continual.share import shares
-from modeconn.continual.state import TrainState, load_state, save_state
-from modeconn.continual.task_work import TaskWork, check_finite
 from modeconn.errors import RunError, listed
 from modeconn.evaluation.evaluate import check_tasks
-from modeconn.models.encoded import EncodedTask, ExampleSums
 from modeconn.runs import RunFolder, read_csv, refuse_inputs_inside, resolved
+from modeconn.runs.processes import Processes
 from modeconn.tasks.task import Task
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,7 @@ def train(
     method: Sequential | str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    processes: Processes | None = None,
     **overrides: Any,  # noqa: ANN401  (fields of TrainSettings)
 ) -> TrainRun:
     """Train one adapter on tasks in sequence and keep it after each.
@@ -72,6 +65,7 @@ def train(
             `settings`.
         overwrite: Whether to replace a former run there.
         progress: Called as `progress(done, total, what)` after every step.
+        processes: Those that a launcher started; they share the examples of every step, which stay the same.
         overrides: Fields of `TrainSettings`, instead of `settings`.
 
     Returns:
@@ -89,6 +83,8 @@ def train(
     folders = _folder_names(tasks)
     names = [folders[stage[-1] - 1] for stage in chosen.stages(len(tasks))]
     settings.for_task(1, len(names))
+    processes = processes or Processes()
+    _check_shared(chosen, processes)
     refuse_inputs_inside(output_dir, [base_model])
     run = RunFolder.open(
         output_dir,
@@ -96,12 +92,12 @@ def train(
         settings={"base_model": resolved(base_model), "tasks": [task.name for task in tasks], **settings.recorded()},
         hashes={f"task {task.name}": task.fingerprint for task in tasks},
         overwrite=overwrite,
+        processes=processes,
     )
     finished_before = run.finished
     if not finished_before:
         with run:
-            scores = _Training(run, prepared(run, base_model, tasks, settings), names, progress).train()
-            run.write_csv(scores, "scores.csv")
+            TaskSequence(run, prepared(run, base_model, tasks, settings), names, progress).train()
     others = {name: tuple(run.folder / f"{after}-{name}" for after in names) for name in chosen.other_results()}
     checkpoints = tuple(run.folder / name for name in names)
     return TrainRun(checkpoints, read_csv(run.folder / "scores.csv"), finished_before, others)
@@ -121,123 +117,12 @@ def _folder_names(tasks: Sequence[Task]) -> list[str]:
     return [f"after-{number}-{task.name}" for number, task in enumerate(tasks, start=1)]
 
 
-class _Training:
-    """One run of tasks in sequence.
-
-    Args:
-        folder: The run folder, opened.
-        run: Model, learner and tasks.
-        names: The folders of the checkpoints.
-        progress: Called after every step.
-    """
-
-    def __init__(self, folder: RunFolder, run: Run, names: Sequence[str], progress: Progress | None) -> None:
-        self.folder, self.run, self.names, self.progress = folder, run, names, progress
-        self.method = run.settings.made_method().start(run)
-        self.after = [stage[-1] for stage in self.method.stages(len(run.eval_sets))]  # tasks, at each checkpoint
-
-    def train(self) -> pd.DataFrame:
-        """Train task after task; returns the score matrix as a table."""
-        state = load_state(self.folder)
-        if state is None:
-            state = TrainState(scores=self._score_rows(0, self.run.scores(self.run.eval_sets)))
-        else:
-            self.run.load(state.weights)
-            self.method.restore(state.method)
-        while state.task <= len(self.names):
-            if not state.trained:
-                self._train_task(state)
-                self._save_checkpoints(self.names[state.task - 1])
-                state.trained, state.within = True, {}
-                self._keep(state)
-            state.scores += self._score_rows(self.after[state.task - 1], self._scores(state.task))
-            state.task, state.step, state.trained = state.task + 1, 0, False
-            self._keep(state)
-        lines = [json.dumps(one) for one in state.log]
-        self.folder.write_text("".join(f"{line}\n" for line in lines), "losses.jsonl")
-        self.folder.record(**self.method.facts())
-        return pd.DataFrame(state.scores, columns=SCORE_COLUMNS)
-
-    def _train_task(self, state: TrainState) -> None:
-        """All steps of a task that are left: a fresh optimiser and schedule, and seeds that only the task decides."""
-        work = TaskWork(self.run, state.task)
-        if state.within:
-            work.restore(state.within)
-        else:
-            self.method.start_task(state.task)
-        self.run.learner.module.train()
-        while (rows := work.rows(state.step)) is not None:
-            self.method.start_step(rows)
-            parts = self._backward(work.data, rows)
-            self.method.adjust_gradients()
-            work.update()
-            self.method.after_step()
-            state.step += 1
-            check_finite(parts, work.data.task, state.step)
-            state.log.append({"task": work.data.task, "step": state.step, **parts, "learning_rate": work.rate})
-            work.end_step(state.step)
-            if self.progress:
-                what = f"task {state.task} of {len(self.names)}: {work.data.task}"
-                self.progress(state.step, work.num_steps, what)
-            if self.run.settings.save_steps and state.step % self.run.settings.save_steps == 0:
-                state.within = work.state()
-                self._keep(state)
-        self.run.learner.module.eval()
-        work.take_best()
-        self.method.end_task(state.task)
-
-    def _backward(self, data: EncodedTask, rows: Sequence[int]) -> dict[str, float]:
-        """The gradients of one step: nats per token over all its batches, and every penalty once; returns the parts."""
-        size = self.run.settings.per_device_train_batch_size
-        groups = [[(data, row) for row in rows], list(self.method.replayed())]
-        tokens = sum(len(split.rows.rows[row].targets) for group in groups for split, row in group)
-        parts: dict[str, float] = {"loss": 0.0}
-        for replayed, group in enumerate(groups):
-            batches = [self.run.batch(group[first : first + size]) for first in range(0, len(group), size)]
-            for batch, share in zip(batches, shares(batches), strict=True):
-                with self.run.autocast():
-                    logits = self.run.logits(batch)
-                    loss = self.run.losses(batch, logits).sum() / tokens
-                    penalty = self.method.batch_penalty(batch, logits, replayed=bool(replayed), share=share)
-                (loss if penalty is None else loss + penalty).backward()
-                parts["loss"] += loss.item()
-                if penalty is not None:
-                    parts["penalty"] = parts.get("penalty", 0.0) + penalty.item()
-        penalty = self.method.weight_penalty()
-        if penalty is not None:
-            penalty.backward()
-            parts["weight_penalty"] = penalty.item()
-        return parts
-
-    def _save_checkpoints(self, name: str) -> None:
-        """The method's result under the task's name, and what else it has beside it."""
-        for suffix, result in {"": self.method.result(), **self.method.others()}.items():
-            folder = f"{name}-{suffix}" if suffix else name
-            with self.folder.replacing(folder) as temporary:
-                self.run.save(result, temporary)
-
-    def _scores(self, newest: int) -> list[ExampleSums]:
-        """Every task at the checkpoint that answers it, once there are `newest` of them."""
-        splits = self.run.eval_sets
-        serving = [self.method.checkpoint_for(task, newest) for task in range(1, len(splits) + 1)]
-        found: dict[int, ExampleSums] = {}
-        for number in sorted(set(serving)):
-            point = Adapter.from_pretrained(self.folder.folder / self.names[number - 1])
-            tasks = [task for task, one in enumerate(serving) if one == number]
-            scored = self.run.model.evaluate(point, [splits[task] for task in tasks])
-            found |= dict(zip(tasks, scored, strict=True))
-        return [found[task] for task in range(len(splits))]
-
-    def _keep(self, state: TrainState) -> None:
-        """Keep the state as it is now."""
-        state.weights, state.method = self.run.weights(), self.method.state()
-        save_state(self.folder, state)
-
-    def _score_rows(self, after_task: int, scored: Sequence[ExampleSums]) -> list[tuple[Any, ...]]:
-        """Rows of the score matrix."""
-        settings, rows = self.run.settings, []
-        prefix = (settings.method, settings.adapter, settings.seed, after_task)
-        for split, sums in zip(self.run.eval_sets, scored, strict=True):
-            rows.append((*prefix, split.task, split.metric, float(sums.score.mean())))
-            rows.append((*prefix, split.task, "loss", float(sums.loss_sum.sum() / sums.num_tokens.sum())))
-        return rows
+def _check_shared(method: Sequential, processes: Processes) -> None:
+    """Raise unless the method can be shared by the processes that there are."""
+    if processes.count > 1 and method.one_process:
+        raise RunError(
+            f"{method.name} cannot be trained in several processes",
+            expected="one process: the method keeps what each batch showed it",
+            got=f"a launch of {processes.count}",
+            remedy="start it without torchrun and accelerate launch",
+        )

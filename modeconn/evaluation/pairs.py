@@ -14,9 +14,10 @@ from modeconn.adapters.heads import Heads
 from modeconn.errors import EvaluationError, listed
 from modeconn.evaluation.barrier import barrier
 from modeconn.evaluation.evaluate import PointStore, Progress, check_tasks, grid
-from modeconn.evaluation.gate import check_ends, check_repeatable
 from modeconn.evaluation.matrix import PAIR_COLUMNS, BarrierMatrix
+from modeconn.evaluation.processes import processes_of, shared_checks
 from modeconn.evaluation.profile import Profile
+from modeconn.evaluation.progress import tell_tokens
 from modeconn.evaluation.records import Records
 from modeconn.evaluation.surface import refuse_two_heads
 from modeconn.models.point_model import Encoded, PointModel
@@ -25,6 +26,7 @@ from modeconn.paths.path import Path, Space
 from modeconn.tasks.encoding import EncodingSettings
 
 Pairs = Literal["all", "consecutive"]
+_PROGRESS = "points of all lines"
 
 
 def barrier_matrix(
@@ -78,11 +80,17 @@ def barrier_matrix(
     lines = [LinearPath(*pair, space=space, heads=heads) for pair in joined]
     refuse_two_heads(lines[0])
     # A policy for heads may give one checkpoint different heads on different lines.
-    ends = {end.fingerprint: end for line in lines for end in (line.start, line.end)}.values()
+    ends = list({end.fingerprint: end for line in lines for end in (line.start, line.end)}.values())
     for end in ends:
         model.check(end)
     encoded = [model.encode(task, split, settings) for task in tasks]
-    checks = _checks(model, list(ends), encoded, against_peft=check)
+    shared = processes_of(store)
+    repeatable, agreeing = shared_checks(model, ends[0], ends if check else [], encoded, processes=shared)
+    checks: dict[str, Any] = {"repeatable_within": repeatable}
+    checks["truncated_examples"] = {one.task: one.num_truncated for one in encoded}
+    if check:
+        checks["ends_agree_with_peft_within"] = agreeing
+    tell_tokens(progress, _PROGRESS, encoded)
     measured = _Lines(model, encoded, positions, store, progress, len(lines))
     profiles = [
         Profile.from_examples(
@@ -117,13 +125,13 @@ class _Lines:
         """The records of all positions on a line: path, task, t, example, loss_sum, num_tokens, score, the written."""
         records = Records(line, self.model, self.encoded, store=self.store)
         ends = {0.0: line.start.fingerprint, 1.0: line.end.fingerprint}
-        rows = line.coefficients(torch.from_numpy(self.positions))  # [T, 2]
+        new = np.array([ends.get(t) not in self.known for t in self.positions.tolist()])
+        rows = line.coefficients(torch.from_numpy(self.positions[new]))  # [T, 2]
+        fresh = records.each(rows, [f"t={t:g}" for t in self.positions[new].tolist()])
         tables = []
-        for t, row in zip(self.positions.tolist(), rows, strict=True):
+        for t, is_new in zip(self.positions.tolist(), new.tolist(), strict=True):
             self._report()
-            table = self.known.get(ends.get(t, ""))
-            if table is None:
-                table = records.at(row, f"t={t:g}")
+            table = next(fresh) if is_new else self.known[ends[t]]
             if t in ends:
                 self.known[ends[t]] = table
             tables.append(table.assign(path=line.name, t=t))
@@ -137,7 +145,7 @@ class _Lines:
     def _report(self) -> None:
         """Tell how far along all lines the evaluation is."""
         if self.progress:
-            self.progress(self.done, self.num_lines * len(self.positions), "points of all lines")
+            self.progress(self.done, self.num_lines * len(self.positions), _PROGRESS)
 
 
 def _check_names(points: Sequence[Adapter], pairs: str) -> None:
@@ -154,17 +162,6 @@ def _check_names(points: Sequence[Adapter], pairs: str) -> None:
             got=listed(names),
             remedy="name them: Adapter.from_pretrained(folder, name=...)",
         )
-
-
-def _checks(
-    model: PointModel, ends: Sequence[Adapter], encoded: Sequence[Encoded], *, against_peft: bool
-) -> dict[str, Any]:
-    """What must hold before the sweep."""
-    found: dict[str, Any] = {"repeatable_within": check_repeatable(model, ends[0], encoded)}
-    found["truncated_examples"] = {one.task: one.num_truncated for one in encoded}
-    if against_peft:
-        found["ends_agree_with_peft_within"] = check_ends(model, ends, encoded)
-    return found
 
 
 def _pair_table(frame: pd.DataFrame, names: Sequence[tuple[str, str, str]]) -> pd.DataFrame:

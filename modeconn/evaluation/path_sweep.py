@@ -1,21 +1,22 @@
 """A path, a model and its tasks, evaluated at positions as they are asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from modeconn.evaluation.gate import check_ends, check_repeatable
 from modeconn.evaluation.keys import point_keys
+from modeconn.evaluation.processes import point_records, processes_of, shared_checks
 from modeconn.evaluation.profile import Profile
+from modeconn.evaluation.progress import Progress, tell_tokens
 from modeconn.evaluation.records import PointStore, example_records
 from modeconn.models.point_model import PointModel
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
 
-Progress = Callable[[int, int, str], None]
+__all__ = ["PathSweep", "Progress"]
 
 
 class PathSweep:
@@ -54,15 +55,17 @@ class PathSweep:
         self._path, self._model, self._split = path.on(model), model, split
         self._store, self._progress = store, progress
         self._encoded = [model.encode(task, split, settings) for task in tasks]
+        start, ends = self._path.start, [self._path.start, self._path.end] if check else []
+        repeatable, agreeing = shared_checks(model, start, ends, self._encoded, processes=processes_of(store))
         self.checks: dict[str, Any] = {
-            "repeatable_within": check_repeatable(model, self._path.start, self._encoded),
+            "repeatable_within": repeatable,
             "truncated_examples": {one.task: one.num_truncated for one in self._encoded},
         }
         if path.heads:
             self.checks["heads"] = path.heads
         if check:
-            ends = [self._path.start, self._path.end]
-            self.checks["ends_agree_with_peft_within"] = check_ends(model, ends, self._encoded)
+            self.checks["ends_agree_with_peft_within"] = agreeing
+        tell_tokens(progress, self._path.name, self._encoded)
         self._records: dict[float, pd.DataFrame] = {}
 
     @property
@@ -92,14 +95,15 @@ class PathSweep:
             return
         keys = point_keys(self._path, self._model, self._encoded, new) if self._store is not None else [""] * len(new)
         total = len(self._records) + len(new)
-        for position, key in zip(new, keys, strict=True):
+        found = point_records(
+            keys,
+            lambda number, tasks: self._evaluated(new[number], tasks),
+            num_tasks=len(self._encoded),
+            store=self._store,
+        )
+        for position in new:
             self._report(total)
-            kept = self._store.load(key) if self._store is not None else None
-            if kept is None:
-                kept = self._evaluated(position)
-                if self._store is not None:
-                    self._store.save(key, kept)
-            self._records[position] = kept
+            self._records[position] = next(found)
         self._report(total)
 
     def losses(self, positions: Sequence[float]) -> np.ndarray:
@@ -130,9 +134,10 @@ class PathSweep:
         if self._progress:
             self._progress(len(self._records), total, self._path.name)
 
-    def _evaluated(self, position: float) -> pd.DataFrame:
-        """The records of all tasks at one position."""
-        records = example_records(self._model, self._path(position), self._encoded, f"t={position:g}")
+    def _evaluated(self, position: float, tasks: Sequence[int]) -> pd.DataFrame:
+        """The records of some tasks at one position."""
+        encoded = [self._encoded[task] for task in tasks]
+        records = example_records(self._model, self._path(position), encoded, f"t={position:g}")
         records.insert(0, "path", self._path.name)
         records.insert(2, "t", position)
         return records

@@ -1,22 +1,22 @@
-"""What an evaluation would cost, from a probe of a few batches."""
+"""What an evaluation would cost, from a probe of half a second."""
 
-import time
 from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
 
 from modeconn.evaluation.evaluate import check_tasks, positions_asked
 from modeconn.evaluation.own_heads import OneHead, by_head
+from modeconn.evaluation.probe import Cost, probed
+from modeconn.evaluation.progress import num_tokens
 from modeconn.evaluation.resolve import Target
 from modeconn.models.adapter_model import AdapterModel
-from modeconn.models.encoded import EncodedTask
-from modeconn.models.point_model import PointModel
 from modeconn.paths.path import Path
+from modeconn.runs.environment import peak_device_memory_mib, peak_memory_mib
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
 
-_PROBED_ROWS = 48
 _POINTS_FOR_A_TARGET = 21  # what smooth lines take; how many it will be is known at the end
+_SCALES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
 def plan_evaluation(
@@ -30,11 +30,27 @@ def plan_evaluation(
     absolute_tolerance: float | None = None,
     split: str = "test",
     settings: EncodingSettings | None = None,
+    num_ends: int = 2,
+    num_processes: int = 1,
 ) -> dict[str, str]:
     """What `evaluate_path` would do, with the same arguments.
 
+    Args:
+        path: The path.
+        model: The model.
+        tasks: The tasks.
+        num_points: As for `evaluate_path`.
+        t: As for `evaluate_path`.
+        tolerance: As for `evaluate_path`.
+        absolute_tolerance: As for `evaluate_path`.
+        split: As for `evaluate_path`.
+        settings: As for `evaluate_path`.
+        num_ends: Checkpoints that are compared with plain PEFT.
+        num_processes: Those that share the points.
+
     Returns:
-        Quantity -> value with its unit, in words.
+        Quantity -> value with its unit, in words. The time is that from the first check to the last point: without
+        loading, tables and figures.
 
     Raises:
         ModeconnError: For everything that would stop the evaluation before its first point, but that the ends are not
@@ -49,33 +65,47 @@ def plan_evaluation(
             one.model.check(point)
     encoded_by_part = [[one.model.encode(task, split, settings) for task in one.tasks] for one in parts]
     encoded = [one for part in encoded_by_part for one in part]
-    tokens = sum(_num_tokens(one) for one in encoded)
     weights = sum(weight.numel() * weight.element_size() for weight in model.module.parameters())
-    seconds = _seconds_per_token(parts[0].path, parts[0].model, encoded_by_part[0]) * tokens * num_points
+    costs = [probed(one.path, one.model, split) for one, split in zip(parts, encoded_by_part, strict=True)]
     return {
         "points": f"about {num_points} (smooth lines)" if isinstance(asked, Target) else str(num_points),
         "examples": str(sum(one.num_examples for one in encoded)),
         "rows a point": str(sum(len(one.rows.rows) for one in encoded)),
         "batches a point": str(sum(len(one.batches) for one in encoded)),
-        "tokens a point, padding included": str(tokens),
+        "tokens a point, padding included": str(sum(num_tokens(one) for one in encoded)),
         "cut prompts": str(sum(one.num_truncated for one in encoded)),
+        "matrix products": f"{_scaled(sum(cost.flops for cost in costs) * num_points)}FLOP",
         "memory of the weights": f"{weights / 2**20:.0f} MiB",
-        "time": f"about {seconds:.0f} s on {model.device}",
+        "memory of a process": _memory(model),
+        "time": f"{_duration(_seconds(costs, num_points, num_ends, num_processes))} on {_where(model, num_processes)}",
     }
 
 
-def _num_tokens(encoded: EncodedTask) -> int:
-    """Tokens of all batches, padding included."""
-    return sum(batch.inputs["input_ids"].numel() for batch in encoded.batches)
+def _seconds(costs: Sequence[Cost], num_points: int, num_ends: int, num_processes: int) -> float:
+    """The time of all points and of the checks before them."""
+    one = sum(cost.seconds * num_points + cost.check_seconds * num_ends for cost in costs)
+    return one / num_processes
 
 
-def _seconds_per_token(path: Path, model: PointModel, encoded: Sequence[EncodedTask]) -> float:
-    """The time that a few batches take at the middle of the path, the second time."""
-    samples = [one.sample(_PROBED_ROWS) for one in encoded]
-    with model.at(path(0.5)) as module:
-        for _ in range(2):
-            began = time.perf_counter()
-            for sample in samples:
-                model.score_rows(module, sample)
-            seconds = time.perf_counter() - began
-    return seconds / sum(_num_tokens(sample) for sample in samples)  # type: ignore[possibly-undefined]
+def _memory(model: AdapterModel) -> str:
+    """The most memory so far, in which the weights were loaded and the largest batch went through the model."""
+    peak = peak_device_memory_mib() if model.device.type == "cuda" else peak_memory_mib()
+    return "unknown" if peak is None else f"{peak:.0f} MiB"
+
+
+def _where(model: AdapterModel, num_processes: int) -> str:
+    """The device, and how many processes share the work."""
+    return f"{model.device.type}, {num_processes} processes" if num_processes > 1 else str(model.device)
+
+
+def _scaled(number: float) -> str:
+    """A large number with the prefix of its unit."""
+    scale, prefix = next((one for one in _SCALES if number >= one[0]), (1.0, ""))
+    return f"{number / scale:.3g} {prefix}"
+
+
+def _duration(seconds: float) -> str:
+    """A time as one says it."""
+    if seconds < 120:
+        return f"about {seconds:.2g} s" if seconds < 10 else f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"

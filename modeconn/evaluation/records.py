@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from modeconn.adapters.adapter import Adapter
 from modeconn.evaluation.gate import check_finite
 from modeconn.evaluation.keys import point_keys
+from modeconn.evaluation.processes import point_records
 from modeconn.models.point_model import Encoded, PointModel
 from modeconn.paths.path import Path
 
@@ -45,33 +46,26 @@ class Records:
         # The key of a position holds all that decides the numbers but the row of coefficients.
         self._shared = point_keys(path, model, encoded, [0.0])[0] if store is not None else ""
 
-    def at(self, row: torch.Tensor, where: str) -> pd.DataFrame:
-        """The records of all tasks at the point with coefficients `[K]`.
+    def each(self, rows: torch.Tensor, where: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """The records of all tasks at points, one point after the other.
 
         Args:
-            row: The coefficients of the control points, float64.
-            where: The position in words, for messages: "x=1, y=2".
+            rows: The coefficients of the control points, `[T, K]` float64.
+            where: The T positions in words, for messages: "x=1, y=2".
 
-        Returns:
+        Yields:
             One row for each task and example: task, example, loss_sum, num_tokens, score.
 
         Raises:
             EvaluationError: If a loss is not finite.
         """
-        if self._store is None:
-            return self._measured(row, where)
-        key = hashlib.sha256(json.dumps([self._shared, row.tolist()]).encode()).hexdigest()
-        kept = self._store.load(key)
-        if kept is None:
-            kept = self._measured(row, where)
-            self._store.save(key, kept)
-        return kept
+        keys = [hashlib.sha256(json.dumps([self._shared, row]).encode()).hexdigest() for row in rows.tolist()]
 
-    def _measured(self, row: torch.Tensor, where: str) -> pd.DataFrame:
-        """The records from the model."""
-        return example_records(
-            self._model, self._path.point(row, f"{self._path.name} at {where}"), self._encoded, where
-        )
+        def measure(number: int, tasks: Sequence[int]) -> pd.DataFrame:
+            point = self._path.point(rows[number], f"{self._path.name} at {where[number]}")
+            return example_records(self._model, point, [self._encoded[task] for task in tasks], where[number])
+
+        return point_records(keys, measure, num_tasks=len(self._encoded), store=self._store)
 
 
 def example_records(model: PointModel, point: Adapter, encoded: Sequence[Encoded], where: str) -> pd.DataFrame:

@@ -12,10 +12,13 @@ class RunPointStore:
 
     Args:
         run: The run folder, opened.
+
+    Attributes:
+        processes: Those of the run, which share the points.
     """
 
     def __init__(self, run: RunFolder) -> None:
-        self._run = run
+        self._run, self.processes = run, run.processes
 
     def load(self, key: str) -> pd.DataFrame | None:
         """The records kept under a key, or None."""

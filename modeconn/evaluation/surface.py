@@ -10,7 +10,8 @@ import torch
 
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.evaluate import PointStore, Progress
-from modeconn.evaluation.gate import check_ends, check_repeatable
+from modeconn.evaluation.processes import processes_of, shared_checks
+from modeconn.evaluation.progress import tell_tokens
 from modeconn.evaluation.records import Records
 from modeconn.models.point_model import Encoded, PointModel
 from modeconn.paths.path import Path
@@ -71,12 +72,16 @@ class Sweep:
             points: The checkpoints among the control points.
             against_peft: Whether to compare them with plain PEFT.
         """
-        found: dict[str, Any] = {"repeatable_within": check_repeatable(self.model, self.path.start, self.encoded)}
+        ends = list(points) if against_peft else []
+        repeatable, agreeing = shared_checks(
+            self.model, self.path.start, ends, self.encoded, processes=processes_of(self.store)
+        )
+        found: dict[str, Any] = {"repeatable_within": repeatable}
         found["truncated_examples"] = {one.task: one.num_truncated for one in self.encoded}
         if self.path.heads:
             found["heads"] = self.path.heads
         if against_peft:
-            found["points_agree_with_peft_within"] = check_ends(self.model, points, self.encoded)
+            found["points_agree_with_peft_within"] = agreeing
         return found
 
     def frame(
@@ -89,21 +94,26 @@ class Sweep:
             rows_at: Positions `[N]`, `[N]` -> coefficients of the control points, `[N, K]`.
         """
         x, y = (each.reshape(-1) for each in torch.meshgrid(*lines, indexing="xy"))  # [Y X] each: line by line upwards
+        places = [{"x": float(a), "y": float(b)} for a, b in zip(x, y, strict=True)]
+        rows = rows_at(x, y)
+        tell_tokens(self.progress, self.name, self.encoded)
         records = Records(self.path, self.model, self.encoded, store=self.store)
+        found = records.each(rows, ["x={x:g}, y={y:g}".format(**place) for place in places])
         tables = []
-        for done, row in enumerate(rows := rows_at(x, y)):
-            if self.progress:
-                self.progress(done, len(rows), self.name)
-            place = {"x": float(x[done]), "y": float(y[done])}
-            means = self._means(records.at(row, "x={x:g}, y={y:g}".format(**place)))
-            own = {f"coefficient_{k}": value for k, value in enumerate(row.tolist())}
-            tables.append(means.assign(**place, **own))
-        if self.progress:
-            self.progress(len(rows), len(rows), self.name)
+        for done, (row, place) in enumerate(zip(rows.tolist(), places, strict=True)):
+            self._report(done, len(rows))
+            own = {f"coefficient_{k}": value for k, value in enumerate(row)}
+            tables.append(self._means(next(found)).assign(**place, **own))
+        self._report(len(rows), len(rows))
         frame = pd.concat(tables, ignore_index=True)
         frame = frame.assign(surface=self.name, unit=self.unit, space=self.path.space)
         numbers = [f"coefficient_{k}" for k in range(len(self.path.points))]
         return frame.reindex(columns=[*SURFACE_COLUMNS, *numbers])
+
+    def _report(self, done: int, total: int) -> None:
+        """Tell how many of the grid's points are done."""
+        if self.progress:
+            self.progress(done, total, self.name)
 
     def _means(self, records: pd.DataFrame) -> pd.DataFrame:
         """One row for each task from its per-example records: sums divided once."""

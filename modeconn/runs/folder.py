@@ -22,6 +22,7 @@ from modeconn.runs.admission import (
     unwritable,
 )
 from modeconn.runs.lock import FolderLock
+from modeconn.runs.processes import Processes
 from modeconn.runs.record import RECORD_NAME, RunRecord
 from modeconn.runs.strict_json import plain
 
@@ -36,6 +37,8 @@ class RunFolder:
     with all finished parts kept. Every file takes its name by a rename once it is whole. A run that failed before
     its first part was finished leaves nothing, not even a folder that it made.
 
+    Of several processes the main one writes.
+
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
@@ -46,8 +49,16 @@ class RunFolder:
         True
     """
 
-    def __init__(self, folder: Path, wanted: RunRecord, former: RunRecord | None, *, overwrite: bool) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        wanted: RunRecord,
+        former: RunRecord | None,
+        *,
+        overwrite: bool,
+        processes: Processes | None = None,
+    ) -> None:
+        self.folder, self.processes = folder, processes or Processes()
         self.finished = former is not None and former.status == "finished"
         self.resumed = former is not None and not self.finished
         self._wanted, self._overwrite = wanted, overwrite
@@ -67,6 +78,7 @@ class RunFolder:
         settings: object,
         hashes: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        processes: Processes | None = None,
     ) -> Self:
         """Looks at a folder before any work is done; writes nothing.
 
@@ -78,6 +90,8 @@ class RunFolder:
                 have changed since is another run.
             overwrite: Whether to replace what a former run of the same command left here. Files that no
                 run wrote stay.
+            processes: Those that share the run. The main process alone looks at the folder and writes it; in the others
+                the run is the same, and its block leaves the folder as it is.
 
         Returns:
             The run: `finished` if the same run ended well here before, `resumed` if it ended early, so
@@ -90,9 +104,13 @@ class RunFolder:
         path = Path(folder).expanduser().absolute()
         content = dict(plain(settings, at="settings"))
         wanted = RunRecord(command=command, settings=content, hashes=dict(hashes or {}))
-        return cls(path, wanted, admit(path, wanted, overwrite=overwrite), overwrite=overwrite)
+        processes = processes or Processes()
+        former = processes.from_main(lambda: admit(path, wanted, overwrite=overwrite))
+        return cls(path, wanted, former, overwrite=overwrite, processes=processes)
 
     def __enter__(self) -> Self:
+        if not self.processes.is_main:
+            return self
         self._made = tuple(folder for folder in (self.folder, *self.folder.parents) if not folder.exists())
         try:
             self._lock.acquire()
@@ -108,6 +126,8 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self.processes.is_main:
+            return
         self._open = False
         try:
             self._end(error)
@@ -127,6 +147,8 @@ class RunFolder:
         Raises:
             RunError: A resumed run met other inputs than it started with, or a number is not finite.
         """
+        if not self.processes.is_main:
+            return
         self._must_be_open()
         refuse_changed(self.folder, self._record.hashes, facts.get("hashes", {}))
         self._save(self._record.with_facts(facts))
@@ -233,6 +255,6 @@ class RunFolder:
         self._record = record
 
     def _must_be_open(self) -> None:
-        """Raises RuntimeError outside the `with` block, where no lock guards the folder."""
+        """Raises RuntimeError outside the main process's `with` block, where no lock guards the folder."""
         if not self._open:
             raise RuntimeError("a run folder is written inside its `with` block")

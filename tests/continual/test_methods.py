@@ -16,6 +16,7 @@ from modeconn.continual.methods import METHODS, ILoRA, Replay, Sequential
 from modeconn.continual.methods.ilora import consistency
 from modeconn.continual.methods.method import State
 from modeconn.continual.run import Run
+from modeconn.continual.sequence import TaskSequence
 from modeconn.continual.settings import METHOD_NAMES, TrainSettings
 from modeconn.continual.share import shares
 from modeconn.errors import RunError
@@ -84,16 +85,14 @@ def test_a_replayed_step_is_the_mean_over_both_batches(bases: Callable[[str], Pa
                 gap = max(float((a - b.grad).abs().max()) for a, b in zip(mine, weights, strict=True))
                 seen.append((gap, max(float(a.abs().max()) for a in mine)))
 
-    import modeconn.continual.trainer as trainer
-
-    plain = trainer._Training._backward
+    plain = TaskSequence._backward
 
     def told(self: Any, data: Any, rows: list[int]) -> Mapping[str, float]:
         self.method.rows = rows
         return plain(self, data, rows)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer._Training, "_backward", told)
+        patch.setattr(TaskSequence, "_backward", told)
         patch.setitem(METHODS, "replay", Watched)  # type: ignore[arg-type]
         train(tmp_path / "run", bases("llama"), SEQUENCE, method=Replay(buffer_size=16), **SHORT)
     assert len(seen) == 10

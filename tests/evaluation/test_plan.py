@@ -1,12 +1,14 @@
 """A plan is refused where the evaluation would be, and says how many points it counts on."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import modeconn as mc
 from modeconn.errors import EvaluationError, ModelError
-from modeconn.evaluation.plan import plan_evaluation
+from modeconn.evaluation.plan import _duration, _seconds, plan_evaluation
+from modeconn.evaluation.probe import Cost, probed
 
 
 @pytest.fixture
@@ -54,3 +56,36 @@ def test_points_of_another_base_are_refused(adapters: Any, model: mc.AdapterMode
     others = [mc.Adapter.from_pretrained(adapters("gpt2", seed)) for seed in (1, 2)]
     with pytest.raises(ModelError, match="gpt2-1 does not fit the base model"):
         plan_evaluation(mc.LinearPath(*others), model, tasks)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.42, "about 0.42 s"), (61.2, "about 61 s"), (1800, "about 30 min"), (9000, "about 2.5 h")]
+)
+def test_a_time_is_told_in_its_unit(seconds: float, told: str) -> None:
+    assert _duration(seconds) == told
+
+
+def test_the_products_are_those_of_a_pass_through_all_matrices(
+    line: mc.LinearPath, model: mc.AdapterModel, tasks: list[mc.Task]
+) -> None:
+    encoded = [model.encode(task) for task in tasks]
+    matrices = sum(
+        weight.numel() for name, weight in model.module.named_parameters() if weight.ndim == 2 and "layers" in name
+    )
+    tokens = sum(batch.inputs["input_ids"].numel() for split in encoded for batch in split.batches)
+    flops = probed(line, model, encoded).flops
+    assert matrices * tokens < flops < 4 * matrices * tokens  # 2 of each, the last layer and the head at some tokens
+
+
+def test_more_points_and_more_checks_take_their_time_and_processes_share_it() -> None:
+    cost = Cost(seconds=2.0, flops=1e9, check_seconds=3.0)
+    assert _seconds([cost], 21, 2, 1) == 48.0
+    assert _seconds([cost, cost], 21, 2, 4) == 24.0
+
+
+def test_written_answers_cost_time(line: mc.LinearPath, model: mc.AdapterModel, tasks: list[mc.Task]) -> None:
+    asked = replace(tasks[1], metric="generated_exact_match", max_new_tokens=20)
+    silent, written = (probed(line, model, [model.encode(task)]) for task in (tasks[1], asked))
+    assert written.seconds > silent.seconds
+    assert written.flops > silent.flops
+    assert written.check_seconds > silent.check_seconds

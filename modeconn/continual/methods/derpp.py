@@ -46,6 +46,7 @@ class DERpp(Replay):
     logits_from: Source = "trajectory"
 
     name: ClassVar[str] = "der++"
+    one_process: ClassVar[bool] = True
     _stored: dict[Reference, StoredLogits] = field(init=False, repr=False, compare=False)
     _following: ReplayBuffer = field(init=False, repr=False, compare=False)  # the buffer after the task
     _sightings: Counter[Reference] = field(init=False, repr=False, compare=False)

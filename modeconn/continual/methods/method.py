@@ -28,10 +28,12 @@ class Sequential:
 
     Attributes:
         name: How tables and the command line call the method.
+        one_process: Whether it needs all batches of a step in one process.
         run: The run, once started.
     """
 
     name: ClassVar[str] = "sequential"
+    one_process: ClassVar[bool] = False
     run: "Run" = field(init=False, repr=False, compare=False)
 
     @property

@@ -1,0 +1,143 @@
+"""What a point costs on this machine, from half a second of scoring, and of writing where a task asks for it."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from modeconn.evaluation.progress import num_tokens
+from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.encoded import EncodedTask
+from modeconn.models.generating import write
+from modeconn.models.point_model import PointModel
+from modeconn.paths.path import Path
+from modeconn.tasks.batching import token_budget_batches
+
+_SECONDS = 0.5
+_CHECKED_ROWS, _CHECKED_ANSWERS = 256, 16  # what `check_ends` compares of a split at each end
+_PEFT = 2.0  # how much longer plain PEFT takes for it, which pads rows
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it takes to evaluate all tasks.
+
+    Attributes:
+        seconds: At one point.
+        flops: Of the matrix products at one point.
+        check_seconds: For comparing one end with plain PEFT.
+    """
+
+    seconds: float
+    flops: float
+    check_seconds: float
+
+
+def probed(path: Path, model: PointModel, encoded: Sequence[EncodedTask]) -> Cost:
+    """The cost of a point, from some of its batches at the middle of a path.
+
+    The largest batch of every split goes through the model first, so that the memory that the process has held is then
+    what the evaluation needs.
+
+    Args:
+        path: The path.
+        model: The model.
+        encoded: The splits.
+    """
+    point = path(0.5)
+    with model.at(point) as module:
+        for split in encoded:  # also warms up
+            model.score_rows(module, max(_single(split), key=num_tokens))
+        seconds, flops = _scoring(model, module, encoded)  # of a token
+        writing = [(split, _writing(model, module, split)) for split in encoded if split.questions is not None]
+    read = sum(num_tokens(split) for split in encoded)
+    written = sum(sum(_lengths(split)) for split, _ in writing)
+    compared = sum(num_tokens(split.sample(_CHECKED_ROWS)) for split in encoded)
+    answers = sum(cost * min(1.0, _CHECKED_ANSWERS / split.num_examples) for split, cost in writing)
+    return Cost(
+        seconds=_seconds(lambda: _entered(model, path)) + seconds * read + sum(cost for _, cost in writing),
+        flops=flops * (read + written),
+        check_seconds=(1 + _PEFT) * (seconds * compared + answers),
+    )
+
+
+def _scoring(model: PointModel, module: nn.Module, encoded: Sequence[EncodedTask]) -> tuple[float, float]:
+    """Seconds and matrix products of a token: batches from all splits, until the time is up."""
+    batches = [batch for split in encoded for batch in _single(split)]
+    order = np.random.default_rng(0).permutation(len(batches))
+    counter = FlopCounterMode(display=False, custom_mapping=_on_cpu())
+    with counter:
+        model.score_rows(module, batches[order[0]])
+    seconds, tokens = 0.0, 0
+    for number in order:
+        seconds += _seconds(partial(model.score_rows, module, batches[number]))
+        tokens += num_tokens(batches[number])
+        if seconds > _SECONDS:
+            break
+    return seconds / tokens, counter.get_total_flops() / num_tokens(batches[order[0]])
+
+
+def _on_cpu() -> dict[Any, Callable[..., int]]:
+    """Counts of products that torch's counter does not know: oneDNN's, and attention on a CPU."""
+
+    def linear(read: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+        return 2 * math.prod(read) * weight[0]
+
+    def attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+        return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+    known = {"mkldnn::_linear_pointwise": linear, "aten::_scaled_dot_product_flash_attention_for_cpu": attention}
+    found = {}
+    for name, count in known.items():
+        space, _, operator = name.partition("::")
+        if hasattr(getattr(torch.ops, space), operator):  # both are private
+            found[getattr(getattr(torch.ops, space), operator)] = count
+    return found
+
+
+def _writing(model: PointModel, module: nn.Module, split: EncodedTask) -> float:
+    """Seconds of all answers of a split: those of its middle batch, times the batches."""
+    assert split.questions is not None
+    groups = token_budget_batches(_lengths(split), split.settings.token_budget)
+    group = groups[len(groups) // 2]
+    short = replace(split, questions=replace(split.questions, num_new=1))
+    writer = cast(AdapterModel, model)  # no other model has splits with questions
+    write(writer, module, short, group)  # the first time is not like the others
+    return _seconds(lambda: write(writer, module, split, group)) * len(groups)
+
+
+def _lengths(split: EncodedTask) -> list[int]:
+    """Tokens of every question and its answer."""
+    assert split.questions is not None
+    return [len(context) + split.questions.num_new for context in split.questions.contexts]
+
+
+def _single(split: EncodedTask) -> Iterator[EncodedTask]:
+    """A split's batches as splits of their own."""
+    begin = 0
+    for batch in split.batches:
+        end = begin + len(batch.targets)
+        yield replace(split, batches=(batch,), order=split.order[begin:end])
+        begin = end
+
+
+def _entered(model: PointModel, path: Path) -> None:
+    """Make a point and put the model there."""
+    with model.at(path(0.5)):
+        pass
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """How long some work takes."""
+    began = time.perf_counter()
+    work()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

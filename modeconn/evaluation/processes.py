@@ -1,0 +1,101 @@
+"""Points measured once: kept ones come from the store, the others are shared by the processes of a launch.
+
+A point is measured as a whole by one process; where fewer points are left than there are processes, each of a point's
+tasks is. Batches stay as they are, so that the numbers do not depend on who measured them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from modeconn.adapters.adapter import Adapter
+from modeconn.evaluation.gate import check_ends, check_repeatable
+from modeconn.models.point_model import Encoded, PointModel
+from modeconn.runs.processes import Processes
+
+if TYPE_CHECKING:
+    from modeconn.evaluation.records import PointStore
+
+Measure = Callable[[int, Sequence[int]], pd.DataFrame]  # a point's and its tasks' numbers -> records
+
+
+def processes_of(store: "PointStore | None") -> Processes:
+    """The processes that a store serves; without a launch, this one."""
+    return getattr(store, "processes", None) or Processes()
+
+
+def point_records(
+    keys: Sequence[str], measure: Measure, *, num_tasks: int, store: "PointStore | None" = None
+) -> Iterator[pd.DataFrame]:
+    """The records of points one after the other, kept in the store as they come.
+
+    Args:
+        keys: One name a point, under which it is kept; not used without a store.
+        measure: Measures some tasks of one point; one row for each task and example, tasks in order.
+        num_tasks: M; a point's tasks are `range(M)`.
+        store: Keeps finished points; that of a launch (with `processes`) shares the points over its processes.
+
+    Yields:
+        The records of a point, the same in all processes.
+    """
+    processes = processes_of(store)
+    kept = processes.from_main(lambda: _kept(keys, store))
+    fresh = _measured([n for n in range(len(keys)) if n not in kept], measure, num_tasks, processes)
+    for number, key in enumerate(keys):
+        if number in kept:
+            yield kept[number]
+            continue
+        records = next(fresh)
+        if store is not None and processes.is_main:
+            store.save(key, records)
+        yield records
+
+
+def shared_checks(
+    model: PointModel, start: Adapter, ends: Sequence[Adapter], encoded: Sequence[Encoded], *, processes: Processes
+) -> tuple[float, dict[str, float]]:
+    """What must hold before a sweep, each point checked by one process.
+
+    Args:
+        model: The model.
+        start: The point that is evaluated twice.
+        ends: The checkpoints that are compared with plain PEFT.
+        encoded: The splits that will be evaluated.
+        processes: Those that share the work.
+
+    Returns:
+        What `check_repeatable` and `check_ends` return.
+
+    Raises:
+        EvaluationError: As they raise it.
+    """
+    work: list[Callable[[], Any]] = [partial(check_repeatable, model, start, encoded)]
+    work += [partial(check_ends, model, [end], encoded) for end in ends]
+    repeatable, *agreeing = processes.share(work, lambda one: one())
+    return repeatable, {name: worst for one in agreeing for name, worst in one.items()}
+
+
+def _kept(keys: Sequence[str], store: "PointStore | None") -> dict[int, pd.DataFrame]:
+    """What the store holds: a point's number -> records."""
+    if store is None:
+        return {}
+    found = {number: store.load(key) for number, key in enumerate(keys)}
+    return {number: records for number, records in found.items() if records is not None}
+
+
+def _measured(numbers: Sequence[int], measure: Measure, num_tasks: int, processes: Processes) -> Iterator[pd.DataFrame]:
+    """The records of points that are not known yet: a point a process, then the tasks of those that are left over."""
+    count = processes.count
+    whole = len(numbers) - len(numbers) % count
+    for first in range(0, whole, count):
+        mine = numbers[first + processes.index]
+        for outcome in processes.outcomes(partial(measure, mine, range(num_tasks))):
+            yield outcome.result()  # those before a point that failed are kept
+    if whole == len(numbers):
+        return
+    pieces = [(number, task) for number in numbers[whole:] for task in range(num_tasks)]
+    parts = processes.share(pieces, lambda piece: measure(piece[0], [piece[1]]))
+    for first in range(0, len(pieces), num_tasks):
+        yield pd.concat(parts[first : first + num_tasks], ignore_index=True)

@@ -1,0 +1,169 @@
+"""Processes share points and checks; whoever measured them, the numbers are the same, and errors reach all."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from launches import launch, together
+
+from modeconn.errors import EvaluationError
+from modeconn.evaluation.gate import LossesNotFinite
+from modeconn.evaluation.processes import point_records
+from modeconn.runs.processes import Processes, launched
+
+
+class Store:
+    """Keeps points in memory, for the processes given."""
+
+    def __init__(self, processes: Processes, kept: dict[str, pd.DataFrame] | None = None) -> None:
+        self.processes, self.kept = processes, dict(kept or {})
+        self.saved: list[str] = []
+
+    def load(self, key: str) -> pd.DataFrame | None:
+        return self.kept.get(key)
+
+    def save(self, key: str, records: pd.DataFrame) -> None:
+        self.saved.append(key)
+        self.kept[key] = records
+
+
+def records(point: int, tasks: Any) -> pd.DataFrame:
+    """Records whose numbers tell the point and the task."""
+    return pd.concat(
+        [pd.DataFrame({"task": f"task {task}", "example": [0, 1], "loss_sum": [point + task / 10, point + 0.5]})
+         for task in tasks], ignore_index=True
+    )  # fmt: skip
+
+
+def whole(points: int, num_tasks: int) -> list[pd.DataFrame]:
+    return [records(point, range(num_tasks)) for point in range(points)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize(("points", "num_tasks"), [(0, 1), (1, 1), (1, 3), (6, 2), (7, 2), (8, 1)])
+def test_the_records_of_all_points_reach_all_processes_in_order(count: int, points: int, num_tasks: int) -> None:
+    keys = [f"point {number}" for number in range(points)]
+
+    def work(processes: Processes) -> list[pd.DataFrame]:
+        return list(point_records(keys, records, num_tasks=num_tasks, store=Store(processes)))
+
+    for found in together(count, work):
+        assert len(found) == points
+        for one, expected in zip(found, whole(points, num_tasks), strict=True):
+            pd.testing.assert_frame_equal(one, expected)
+
+
+def test_every_piece_is_measured_once_and_points_are_whole_as_long_as_they_suffice() -> None:
+    measured: Counter[tuple[int, tuple[int, ...]]] = Counter()
+
+    def measure(point: int, tasks: Any) -> pd.DataFrame:
+        measured[point, tuple(tasks)] += 1
+        return records(point, tasks)
+
+    together(3, lambda own: list(point_records(["k"] * 7, measure, num_tasks=2, store=Store(own))))
+    assert measured == {**{(point, (0, 1)): 1 for point in range(6)}, (6, (0,)): 1, (6, (1,)): 1}
+
+
+def test_the_main_process_alone_keeps_and_is_asked_for_what_is_kept() -> None:
+    measured: list[int] = []
+    stores: list[Store] = []
+
+    def measure(point: int, tasks: Any) -> pd.DataFrame:
+        measured.append(point)
+        return records(point, tasks)
+
+    def work(processes: Processes) -> list[pd.DataFrame]:
+        store = Store(processes, {"1": records(1, range(2))} if processes.is_main else {"0": records(9, range(2))})
+        stores.append(store)
+        return list(point_records([*"0123"], measure, num_tasks=2, store=store))
+
+    for found in together(2, work):
+        pd.testing.assert_frame_equal(pd.concat(found), pd.concat(whole(4, 2)))
+    assert set(measured) == {0, 2, 3}
+    assert sorted(store.saved for store in stores) == [[], ["0", "2", "3"]]
+
+
+def test_an_error_of_one_process_is_raised_in_all_and_points_before_it_are_kept() -> None:
+    stores: dict[int, Store] = {}
+
+    def measure(point: int, tasks: Any) -> pd.DataFrame:
+        if point == 3:
+            raise LossesNotFinite("first/test at t=0.3", np.array([4, 2]), task="first")
+        return records(point, tasks)
+
+    def work(processes: Processes) -> None:
+        stores[processes.index] = Store(processes)
+        list(point_records([*"0123456"], measure, num_tasks=2, store=stores[processes.index]))
+
+    for error in together(2, work):
+        assert isinstance(error, LossesNotFinite)
+        assert str(error).startswith("losses of first/test at t=0.3 are not finite\n  expected: ")
+        assert (error.task, error.examples.tolist()) == ("first", [2, 4])
+        assert "raised in process 1" in error.__notes__[0]
+    assert stores[0].saved == ["0", "1", "2"]
+
+
+def test_an_error_between_two_meetings_is_raised_in_all() -> None:
+    def work(processes: Processes) -> int:
+        if processes.index == 2:
+            raise EvaluationError("it broke", expected="a", got="b", remedy="c")
+        return processes.gathered(lambda: 1)[0]
+
+    assert [type(error) for error in together(3, work)] == [EvaluationError] * 3
+
+
+def test_an_error_that_cannot_travel_is_told_in_words() -> None:
+    class Local(Exception):
+        pass
+
+    def work(processes: Processes) -> None:
+        processes.gathered(lambda: 1 / processes.index if processes.index else (_ for _ in ()).throw(Local("mine")))
+
+    for error in together(2, work):
+        assert isinstance(error, RuntimeError)
+        assert str(error) == "Local: mine"
+
+
+def test_after_the_common_part_every_process_is_on_its_own() -> None:
+    def work(processes: Processes) -> list[int]:
+        processes.part()
+        return processes.gathered(lambda: processes.index)
+
+    assert together(3, work) == [[0], [1], [2]]
+
+
+def test_a_launch_is_known_by_the_variables_of_torchrun() -> None:
+    assert launched({"RANK": "1", "WORLD_SIZE": "2"})
+    assert not launched({"RANK": "0", "WORLD_SIZE": "1"})
+    assert not launched({"WORLD_SIZE": "2"})  # some clusters set it for every job
+    assert not launched({})
+
+
+def test_a_process_alone_keeps_its_device() -> None:
+    assert Processes().device("cuda") == "cuda"
+
+
+HANGING = """
+import sys, time
+from datetime import timedelta
+from modeconn.errors import RunError
+from modeconn.runs.processes import Processes
+
+processes = Processes.joined(patience=timedelta(seconds=2))
+print(processes.gathered(lambda: processes.index + 1), processes.device("cpu"), flush=True)
+if not processes.is_main:
+    time.sleep(8)
+    sys.exit(0)
+try:
+    processes.gathered(lambda: 0)
+except RunError as error:
+    print(error, flush=True)
+"""
+
+
+def test_a_process_that_hangs_is_given_up(tmp_path: Any) -> None:
+    done = launch(2, HANGING, folder=tmp_path)
+    assert done.stdout.count("[1, 2] cpu") == 2
+    assert "a process of this launch has gone\n  expected: 2 processes that end together\n" in done.stdout
