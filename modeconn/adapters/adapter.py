@@ -1,6 +1,5 @@
 """A checkpoint as a point: what it adds to the base model's parameters and what it puts in their place."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,12 +11,14 @@ import torch
 from modeconn.adapters.agreement import check_have_updates, check_same_base, check_same_shapes
 from modeconn.adapters.binding import bound, within
 from modeconn.adapters.config import AdapterConfig, AsRead
+from modeconn.adapters.identity import fingerprint_of
 from modeconn.adapters.initial import since_initial
 from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.layout import Layout
 from modeconn.adapters.reading import read_adapter_files, renamed
 from modeconn.adapters.saving import check_savable, copy_name, is_of_base, settings_to_save
 from modeconn.adapters.stored import StoredTensors
+from modeconn.adapters.tokenizers import sources_of, tokenizer_folder
 from modeconn.adapters.update import BaseWeights, Update
 from modeconn.adapters.writing import write_adapter
 from modeconn.errors import AdapterError
@@ -40,6 +41,7 @@ class Adapter:
         name: How tables and messages call the point.
         weight_sum: The sum of the coefficients: 1 for a checkpoint, 0 for a difference.
         source: The folder it was read from, if it is one unchanged checkpoint.
+        sources: The folders of the checkpoints that it was made from; a tokenizer beside one of them is saved with it.
         own: The adapter's own tensors under PEFT's names; None for a combination of weight updates.
         as_read: What its file says, where the point's own settings are others.
         allow_zero: Whether it may turn out to change nothing once it meets its base (see `untrained`).
@@ -53,6 +55,7 @@ class Adapter:
     name: str = "point"
     weight_sum: float = 1.0
     source: Path | None = None
+    sources: tuple[Path, ...] = ()
     own: Mapping[str, torch.Tensor] | None = None
     as_read: AsRead | None = None
     allow_zero: bool = True
@@ -94,6 +97,7 @@ class Adapter:
             name=name or Path(source).name or str(source),
             provenance=files.provenance,
             source=files.folder if files is found and files.folder.is_dir() else None,
+            sources=(files.folder if files.folder.is_dir() else files.folder.parent,),
             as_read=None if files is found else AsRead(AdapterConfig(known.config, config.origin), files.folder),
             allow_zero=allow_zero,
         )
@@ -129,14 +133,16 @@ class Adapter:
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the point as an adapter folder that plain PEFT loads; returns the folder.
 
-        An unchanged checkpoint is written tensor for tensor; a combination as one exact pair of factors a module.
+        An unchanged checkpoint is written tensor for tensor; a combination as one exact pair of factors a module. A
+        tokenizer beside a checkpoint that the point was made from comes along.
 
         Raises:
             AdapterError: If the point is a difference, or the folder cannot be written.
         """
         check_savable(self)
         copies = {copy_name(name): value for name, value in self.base_copies.items()}
-        return write_adapter(Path(folder), {**self.tensors, **copies}, settings_to_save(self), self.provenance)
+        tensors, beside = {**self.tensors, **copies}, tokenizer_folder(self.sources)
+        return write_adapter(Path(folder), tensors, settings_to_save(self), self.provenance, tokenizer=beside)
 
     @cached_property
     def tensors(self) -> Mapping[str, torch.Tensor]:
@@ -161,21 +167,14 @@ class Adapter:
 
     def with_vector(self, vector: torch.Tensor, *, name: str = "point") -> "Adapter":
         """An adapter of the same layout and scaling whose tensors are those of `vector`, `[P]`."""
-        fields = {"name": name, "provenance": self.provenance, "weight_sum": self.weight_sum}
+        fields = {key: getattr(self, key) for key in ("provenance", "weight_sum", "sources")}
         constants = {key: self.tensors[key] for key, _ in self.layout.constants}
-        return Adapter.from_tensors({**constants, **self.layout.unpack(vector)}, self.config, **fields)
+        return Adapter.from_tensors({**constants, **self.layout.unpack(vector)}, self.config, name=name, **fields)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hex of what the point does: of updates and saved modules, else of its tensors."""
-        digest = hashlib.sha256()
-        for name in sorted(self.updates):
-            digest.update(f"{name} {self.updates[name].digest()}".encode())
-        others = self.saved if self.config.kind.has_update else self.tensors
-        for name in sorted(others):
-            digest.update(f"{name} {tuple(others[name].shape)}".encode())
-            digest.update(others[name].contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(self)
 
     @property
     def is_zero(self) -> bool:
@@ -297,4 +296,5 @@ def combine(
         provenance=first.provenance,
         name=name or "combination",
         weight_sum=sum(c * p.weight_sum for c, p in pairs),
+        sources=sources_of(points if by_parameter else [p for _, p in pairs]),
     )

@@ -279,10 +279,13 @@ def _norm(update: Update, name: str, base: FullModel | None) -> float | None:
 
 
 def _distance(first: StoredTensor, second: StoredTensor | None = None) -> float:
-    """The Frobenius norm of a difference, or of a tensor, read in pieces."""
-    total = 0.0
-    for start in range(0, first.numel, _PIECE):
-        stop = min(start + _PIECE, first.numel)
-        piece = first.stretch(start, stop).double()
-        total += float((piece if second is None else piece - second.stretch(start, stop).double()).square().sum())
+    """The Frobenius norm of a difference, or of a tensor, read in pieces; rows that the second lacks count as 0."""
+    total, shared = 0.0, 0 if second is None else min(first.numel, second.numel)
+    for begin, end in ((0, shared), (shared, first.numel)):
+        for start in range(begin, end, _PIECE):
+            stop = min(start + _PIECE, end)
+            piece = first.stretch(start, stop).double()
+            if second is not None and start < shared:
+                piece = piece - second.stretch(start, stop).double()
+            total += float(piece.square().sum())
     return total**0.5

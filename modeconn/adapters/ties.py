@@ -11,18 +11,19 @@ def with_ties(point: Adapter, groups: Iterable[Sequence[str]]) -> Adapter:
     """The point with a full fine-tune's change of a tied parameter under all its names.
 
     A checkpoint holds one tensor for an embedding and the head that is tied to it. Adapters keep the two apart, as
-    PEFT does: what they do to one is none of the other's. Trained tokens move both, in PEFT too.
+    PEFT does: what they do to one is none of the other's. Trained tokens of the embedding move both, in PEFT too.
 
     Args:
         point: The point.
-        groups: The names of each parameter that has several.
+        groups: The names of each parameter that has several; first that under which it is the embedding.
     """
     if not any(part.moves_ties for update in point.updates.values() for part in update.parts):
         return point
     updates = dict(point.updates)
     for group in groups:
         # A name with a full fine-tune's weight of its own follows nobody.
-        moved = {name: found for name in group if (found := _replaced(updates.get(name))) is not None}
+        found = {name: _moving(updates.get(name), is_embedding=name == group[0]) for name in group}
+        moved = {name: update for name, update in found.items() if update is not None}
         for name in group if moved else ():
             if name not in moved and name not in point.saved:
                 followed = next(iter(moved.values()))
@@ -31,11 +32,15 @@ def with_ties(point: Adapter, groups: Iterable[Sequence[str]]) -> Adapter:
     return replace(point, updates=updates)
 
 
-def _replaced(update: Update | None) -> Update | None:
+def _moving(update: Update | None, *, is_embedding: bool) -> Update | None:
     """What of an update moves tied parameters, if anything; the same object if all does."""
     if update is None:
         return None
-    pairs = [(c, part) for c, part in zip(update.coefficients, update.parts, strict=True) if part.moves_ties]
+    pairs = [
+        (c, part)
+        for c, part in zip(update.coefficients, update.parts, strict=True)
+        if part.replaces or (part.moves_ties and is_embedding)
+    ]
     if len(pairs) == len(update.parts):
         return update
     return Update(tuple(c for c, _ in pairs), tuple(part for _, part in pairs)) if pairs else None

@@ -156,7 +156,7 @@ def _adapter(
     raw["base_model_name_or_path"] = raw.get("base_model_name_or_path") or (str(base.folder) if base else None)
     config = AdapterConfig.parse(raw, f"{point.name} as LoRA")
     tensors = {name: value.contiguous() for name, value in lora_tensors(updates, saved, config).items()}
-    return Adapter.from_tensors(tensors, config, name=point.name, provenance=point.provenance)
+    return Adapter.from_tensors(tensors, config, name=point.name, provenance=point.provenance, sources=point.sources)
 
 
 def _nearest(name: str, update: Update, rank: int, base: FullModel | None) -> Nearest:

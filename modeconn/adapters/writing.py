@@ -10,14 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from modeconn.adapters.reading import CONFIG_FILE, INITIAL_FILE, PICKLE_FILE, PROVENANCE_FILE, WEIGHTS_FILE
+from modeconn.adapters.tokenizers import TOKENIZER_FILES, copy_files
 from modeconn.atomic import replacing
 from modeconn.errors import AdapterError
 
 # What an adapter folder may hold to be replaced: a training folder with checkpoints in it is not one.
 _OWN_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, PICKLE_FILE, PROVENANCE_FILE, INITIAL_FILE, "README.md"})
-TOKENIZER_FILES = (
-    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "chat_template*",
-)  # fmt: skip
 
 
 def write_adapter(
@@ -27,6 +25,7 @@ def write_adapter(
     provenance: Mapping[str, Any],
     *,
     initial: Mapping[str, torch.Tensor] | None = None,
+    tokenizer: Path | None = None,
 ) -> Path:
     """Write an adapter folder; it appears by rename, so that nothing half-written stays.
 
@@ -36,6 +35,7 @@ def write_adapter(
         config: The content of adapter_config.json.
         provenance: What modeconn notes beside it; nothing is written if empty.
         initial: The factors before training, where they were taken out of the base (see `initial_factors`).
+        tokenizer: A folder whose tokenizer is copied.
 
     Raises:
         AdapterError: If the folder holds something else, or cannot be written.
@@ -56,6 +56,8 @@ def write_adapter(
             _write_json(new / CONFIG_FILE, config)
             if provenance:
                 _write_json(new / PROVENANCE_FILE, provenance)
+            if tokenizer is not None:
+                copy_files(tokenizer, new)
     except (OSError, SafetensorError) as error:
         raise AdapterError(
             f"cannot save an adapter to {folder}",

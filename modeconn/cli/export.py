@@ -117,7 +117,6 @@ def _write_merged(settings: Settings, point: "Adapter", ends: "Sequence[Adapter]
 def _write_adapter(settings: Settings, point: "Adapter", ends: "Sequence[Adapter]") -> None:
     """Write an adapter, of lower rank where that is asked for; a base that is given is checked in any case."""
     from modeconn.adapters.truncating import truncated, with_factors, without_form
-    from modeconn.models.exporting import copy_tokenizer
 
     opened = _checked_base(settings, point, ends)
     if settings.base_model is not None and not _is_quantised(settings.base_model):
@@ -127,7 +126,6 @@ def _write_adapter(settings: Settings, point: "Adapter", ends: "Sequence[Adapter
     else:
         near, error = truncated(point, settings.rank, base=opened() if without_form(point) else None)
     near.save_pretrained(settings.output_dir)
-    copy_tokenizer(ends, settings.output_dir)
     how = f"exact, {_ranks(near)}" if error is None else f"{_ranks(near)}; relative error of the update {error:.3g}"
     print(f"adapter at t={settings.t:g}, {how}")
 

@@ -157,6 +157,7 @@ def _notes(
 ) -> list[str]:
     """What a reader of the tables should know."""
     from modeconn.adapters.untrained import changes_nothing
+    from modeconn.models.vocabulary import other_vocabulary
 
     notes = []
     for point, own in zip(points, rows, strict=True):
@@ -164,6 +165,8 @@ def _notes(
         base = bases.get(name)
         if point.is_zero or (base is not None and changes_nothing(point, base.model)):
             notes.append(f"{name} changes nothing: it was saved before training")
+        if base is not None and (rows_of_both := other_vocabulary(base.model, point)) is not None:
+            notes.append(f"{name} brings a vocabulary of {rows_of_both[0]} rows along; the base has {rows_of_both[1]}")
         if not kind.has_update:
             notes.append(f"{name} has no weight update ({kind.name}), so no norms; its own tensors are listed")
         elif any(row.norm is None for row in own):

@@ -10,12 +10,12 @@ import torch
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.full import CONFIG_FILE, FullModel
 from modeconn.adapters.shard_writing import write_shards
-from modeconn.adapters.writing import TOKENIZER_FILES
+from modeconn.adapters.tokenizers import copy_files, sources_of, tokenizer_folder
 from modeconn.atomic import replacing
 from modeconn.errors import ModelError, listed
 from modeconn.models.completeness import check_checkpoint
 from modeconn.models.fingerprint import stored_fingerprint
-from modeconn.models.loading import as_dtype, local_folder, tokenizer_source
+from modeconn.models.loading import as_dtype, local_folder
 from modeconn.models.merging import merge, own_template
 
 _BESIDE = ("generation_config.json", "preprocessor_config.json", "processor_config.json")
@@ -41,8 +41,8 @@ def export_merged(
         base: Folder or hub id of the base model; None takes the one that the point names. Points between full
             fine-tunes need none: their first checkpoint gives config and tokenizer.
         dtype: Of all tensors; None keeps the base's.
-        ends: The checkpoints that a point of a path was made from, `path.points`. They are checked as `evaluate`
-            checks them, and where the vocabulary grew in training, the tokenizer beside one of them is taken.
+        ends: The checkpoints that a point of a path was made from, `path.points`, to be checked as `evaluate` checks
+            them. Where the vocabulary grew in training, the tokenizer beside one of the point's is taken in any case.
 
     Returns:
         The folder.
@@ -57,54 +57,27 @@ def export_merged(
     _check_point(point)
     _check_target(target)
     template = own_template(point) or base_on_disk(point, base)
-    ends = ends or (point,)
-    for end in ends:
+    for end in ends or (point,):
         check_checkpoint(template, end)
     merged = merge(point, template, dtype=as_dtype(dtype) if dtype is not None else None)
     grown = merged.config.get("vocab_size") != template.raw.get("vocab_size")
-    tokenizer = Path(tokenizer_source(template.folder, ends if grown else ()))
+    tokenizer = tokenizer_folder(sources_of([point, *ends])) if grown else None
     _check_space(target, sum(tensor.num_bytes for shard in merged.shards for tensor in shard))
     try:
         with replacing(target, scratch=target.absolute().parent) as new:
             new.mkdir()
             write_shards(new, merged.shards)
             (new / CONFIG_FILE).write_text(json.dumps(merged.config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            _copy(template.folder, new, _BESIDE)
-            _copy(tokenizer, new, TOKENIZER_FILES)
+            copy_files(template.folder, new, _BESIDE)
+            copy_files(tokenizer or template.folder, new)
     except OSError as error:
-        raise _unwritten("a model", target, error) from error
+        raise ModelError(
+            f"cannot write a model to {target}",
+            expected="a folder that can be written",
+            got=f"{type(error).__name__}: {error.strerror or error}",
+            remedy="give a folder on a disk with space and write permission",
+        ) from error
     return target
-
-
-def copy_tokenizer(ends: Sequence[Adapter], folder: Path) -> None:
-    """Put the tokenizer of the first of some checkpoints that has one into an adapter's folder, if one has.
-
-    Raises:
-        ModelError: If the folder cannot be written.
-    """
-    source = Path(tokenizer_source(folder, ends))
-    if source == folder:
-        return
-    try:
-        _copy(source, folder, TOKENIZER_FILES)
-    except OSError as error:
-        raise _unwritten("a tokenizer", folder, error) from error
-
-
-def _copy(source: Path, target: Path, patterns: Sequence[str]) -> None:
-    """Copy the files of a folder whose names match one of some patterns."""
-    for file in {file for pattern in patterns for file in source.glob(pattern) if file.is_file()}:
-        shutil.copyfile(file, target / file.name)
-
-
-def _unwritten(what: str, folder: Path, error: OSError) -> ModelError:
-    """The error for a folder that cannot be written."""
-    return ModelError(
-        f"cannot write {what} to {folder}",
-        expected="a folder that can be written",
-        got=f"{type(error).__name__}: {error.strerror or error}",
-        remedy="give a folder on a disk with space and write permission",
-    )
 
 
 def base_on_disk(point: Adapter, base: str | Path | None = None) -> FullModel:

@@ -11,6 +11,7 @@ from modeconn.errors import ModelError, listed
 from modeconn.models.fingerprint import stored_fingerprint
 from modeconn.models.loading import local_folder
 from modeconn.models.placing import check_copies
+from modeconn.models.vocabulary import resized
 
 
 def open_base(source: str | Path, *, task_type: str | None) -> FullModel:
@@ -39,6 +40,8 @@ def open_base(source: str | Path, *, task_type: str | None) -> FullModel:
 def check_fits_stored(base: FullModel, point: Adapter) -> None:
     """Raise unless every parameter that a point changes is one of the base's, and the base is the one it knows.
 
+    A vocabulary of another size than the base's fits: the base gets as many rows when it is loaded.
+
     Args:
         base: The base; a few of its numbers are read.
         point: The point.
@@ -49,6 +52,7 @@ def check_fits_stored(base: FullModel, point: Adapter) -> None:
     """
     point = point.within(base)
     shapes = {**base.skeleton.shapes, **{name: base.skeleton.shapes[one] for name, one in base.skeleton.ties.items()}}
+    fitting = resized(shapes, base, point)
     made = {name for name, update in point.updates.items() if all(part.makes_parameter for part in update.parts)}
     heads = {name for name in point.saved if not name.startswith(base.skeleton.prefix)}  # of any size, or of their own
     given = {name: _shape(base, name, update) for name, update in point.updates.items() if name not in made}
@@ -57,7 +61,7 @@ def check_fits_stored(base: FullModel, point: Adapter) -> None:
     odd += [
         f"{name} {list(shape)} for {list(shapes[name])}"
         for name, shape in given.items()
-        if name in shapes and not agree(shape, shapes[name])
+        if name in shapes and not agree(shape, fitting[name])
     ]
     if odd:
         raise ModelError(

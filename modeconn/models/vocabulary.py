@@ -1,11 +1,12 @@
 """Vocabularies that grew in training: rows of the embedding and of the head that the base does not have."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.full import FullModel
 
 
 def fit_vocabulary(module: Any, adapters: Sequence[Adapter]) -> bool:  # noqa: ANN401  (a model of transformers)
@@ -35,6 +36,37 @@ def fit_vocabulary(module: Any, adapters: Sequence[Adapter]) -> bool:  # noqa: A
                 parameter[before:] = 0
     module.requires_grad_(False)
     return True
+
+
+def other_vocabulary(base: FullModel, point: Adapter) -> tuple[int, int] | None:
+    """How many rows the embedding has that a point brings along, and how many the base's; None where they agree.
+
+    Args:
+        base: The base, of which nothing is read but its config.
+        point: The point.
+    """
+    before = base.settings.get("vocab_size")
+    tables = {
+        name for name in base.skeleton.tables if base.skeleton.shapes[base.skeleton.ties.get(name, name)][0] == before
+    }
+    tied = {name for name, first in base.skeleton.ties.items() if first in tables or name in tables}
+    rows = _rows(point, sorted(tables | tied))
+    return None if rows is None or before is None or rows == before else (rows, int(before))
+
+
+def resized(shapes: Mapping[str, tuple[int, ...]], base: FullModel, point: Adapter) -> dict[str, tuple[int, ...]]:
+    """The shapes that a base's parameters have once it has as many rows as a point brings along.
+
+    Args:
+        shapes: Those of the base's parameters, as they are.
+        base: The base.
+        point: The point.
+    """
+    rows = other_vocabulary(base, point)
+    if rows is None:
+        return dict(shapes)
+    after, before = rows
+    return {name: (after, *shape[1:]) if shape[:1] == (before,) else shape for name, shape in shapes.items()}
 
 
 def _rows(point: Adapter, names: Sequence[str]) -> int | None:

@@ -36,7 +36,7 @@ class Curve(Path):
 
         G is the Gram matrix of the control points, so the cost does not depend on the number of parameters.
         """
-        return norms(self.derivative(t), centred(self.gram))
+        return norms(self.derivative(t), self.centred_gram)
 
 
 def derived(
@@ -94,7 +94,7 @@ def speed(path: Path, t: torch.Tensor) -> torch.Tensor:
     """
     if isinstance(path, Curve):
         return path.speed(t)
-    return norms(derivative(path, t), centred(path.gram))
+    return norms(derivative(path, t), path.centred_gram)
 
 
 def check_positions(t: torch.Tensor, name: str) -> torch.Tensor:
@@ -123,15 +123,6 @@ def joints(path: Path) -> tuple[float, ...]:
 def norms(rows: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
     """The L2 norms of combinations of points, `[T, K]` and their Gram matrix `[K, K]` -> `[T]`."""
     return ((rows @ gram) * rows).sum(dim=1).clamp(min=0.0).sqrt()  # [T, K] -> [T]
-
-
-def centred(gram: torch.Tensor) -> torch.Tensor:
-    """Inner products of the points' differences from the first one, `[K, K]` from `[K, K]`.
-
-    For rows that sum to 0 it serves as well as the Gram matrix, and does not carry the rounding of what the points have
-    in common: between equal points all is exactly 0.
-    """
-    return gram - gram[:1] - gram[:, :1] + gram[0, 0]
 
 
 def check_count(

@@ -39,6 +39,24 @@ def gram_matrix(points: Sequence[Adapter], base: BaseWeights | None = None) -> t
     return total.triu() + total.triu(1).T
 
 
+def gram_from_first(points: Sequence[Adapter]) -> torch.Tensor:
+    """What `centred` makes of the Gram matrix, from the differences themselves, `[K, K]` float64.
+
+    Raises:
+        AdapterError: If a difference is a function of the base's weights.
+    """
+    return gram_matrix([point - points[0] for point in points])
+
+
+def centred(gram: torch.Tensor) -> torch.Tensor:
+    """Inner products of the points' differences from the first one, `[K, K]` from `[K, K]`.
+
+    For rows that sum to 0 it serves as well as the Gram matrix, and does not carry the rounding of what the points have
+    in common: between equal points all is exactly 0.
+    """
+    return gram - gram[:1] - gram[:, :1] + gram[0, 0]
+
+
 def _bound(update: Update, name: str, base: BaseWeights | None) -> Update:
     """An update that no longer needs the base, where it did and there is one."""
     if base is None or not update.needs_base:

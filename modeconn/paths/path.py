@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, Self, get_args, overload
 
@@ -12,9 +13,10 @@ from modeconn.adapters.adapter import Adapter, combine
 from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.adapters.gauge import aligned
 from modeconn.adapters.heads import Heads, under_policy, with_heads_of
+from modeconn.adapters.tokenizers import sources_of
 from modeconn.adapters.update import BaseWeights
 from modeconn.errors import PathError, listed
-from modeconn.paths.gram import gram_matrix
+from modeconn.paths.gram import centred, gram_from_first, gram_matrix
 
 Space = Literal["weights", "factors", "aligned-factors"]
 
@@ -82,7 +84,7 @@ class Path(ABC):
     def with_points(self, points: Sequence[Adapter]) -> Self:
         """The same path through other control points, as a fit moves them; K points in the path's coordinates."""
         moved = copy.copy(self)
-        for cached in ("gram", "matrix"):
+        for cached in ("gram", "centred_gram", "matrix"):
             vars(moved).pop(cached, None)
         moved.points = tuple(points)
         return moved
@@ -153,6 +155,18 @@ class Path(ABC):
             return gram_matrix(self.points, self.base)
         return self.matrix.double() @ self.matrix.double().T
 
+    @cached_property
+    def centred_gram(self) -> torch.Tensor:
+        """Inner products of the control points' differences from the first, `[K, K]` float64: what distances need.
+
+        Of full fine-tunes it needs no base, which cancels in a difference.
+
+        Raises:
+            AdapterError: If a difference is a function of the base's weights, and the path is not bound to a base.
+        """
+        unbound = self.space == "weights" and self.base is None and any(point.needs_base for point in self.points)
+        return gram_from_first(self.points) if unbound else centred(self.gram)
+
     def point(self, row: torch.Tensor, name: str) -> Adapter:
         """A combination of the control points, whatever its coefficients sum to, in the path's coordinates.
 
@@ -168,7 +182,12 @@ class Path(ABC):
         if self.space == "weights":
             return self._with_head(combine(row.tolist(), self.points, name=name))
         vector = (row @ self.matrix.double()).float()  # [K] @ [K, P]
-        return self._with_head(self.start.with_vector(vector, name=name))
+        return self._from_vector(vector, name)
+
+    def _from_vector(self, vector: torch.Tensor, name: str) -> Adapter:
+        """A point in factors space from its tensors as one vector, `[P]`."""
+        made = self.start.with_vector(vector, name=name)
+        return self._with_head(replace(made, sources=sources_of(self.points)))
 
     def _with_head(self, point: Adapter) -> Adapter:
         """The point with the start's head bit for bit, where a policy gives it to all: a weighted mean is rounded."""
@@ -178,7 +197,7 @@ class Path(ABC):
         """The L2 distance of the point at t from the start, in the coordinates of the path's space."""
         row, first = self.coefficients(torch.tensor([t, 0.0], dtype=torch.float64))  # [K] each
         away = row - first
-        return float((away @ self.gram @ away).clamp(min=0.0).sqrt())
+        return float((away @ self.centred_gram @ away).clamp(min=0.0).sqrt())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, space={self.space!r}, points={len(self.points)})"

@@ -10,7 +10,8 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.update import BaseWeights
 from modeconn.errors import PathError
 from modeconn.paths.combination import combination, finite_gram, gram_with, spanning
-from modeconn.paths.curve import centred, check_count, norms
+from modeconn.paths.curve import check_count, norms
+from modeconn.paths.gram import centred
 from modeconn.paths.path import Path, Space
 from modeconn.paths.slerp import SlerpPath
 

@@ -114,8 +114,7 @@ class SlerpPath(Curve):
             return self._with_head(combine(row.tolist(), self.points, by_parameter=own, name=name))
         sizes = torch.tensor([math.prod(shape) for _, shape in self.start.layout.shapes])
         spread = rows.repeat_interleave(sizes, dim=0)  # [P, 2]
-        found = self.start.with_vector((spread.T * self.matrix.double()).sum(dim=0).float(), name=name)
-        return self._with_head(found)
+        return self._from_vector((spread.T * self.matrix.double()).sum(dim=0).float(), name)
 
     def _rows(self, t: torch.Tensor) -> torch.Tensor:
         """The coefficients in every parameter, `[T] -> [M, T, 2]`."""

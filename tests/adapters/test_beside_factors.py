@@ -141,6 +141,85 @@ def test_trained_tokens_move_a_tied_output_layer_too(tmp_path):
     assert weights[0] is weights[1]
 
 
+TIED = {"llama": ("embed_tokens", ["q_proj"]), "gpt2": ("wte", ["c_attn"]), "t5": ("shared", ["q"])}
+NAMED = {
+    "a list": lambda table: [1, 5],  # noqa: ARG005
+    "a dict": lambda table: {table: [1, 5]},
+    "of both": lambda table: {table: [1, 5], "lm_head": [1, 5]},
+    "of both, others": lambda table: {table: [1, 5], "lm_head": [2, 3, 7]},
+    "of the output": lambda table: {"lm_head": [5, 9]},  # noqa: ARG005
+}
+
+
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory):
+    """Folder of a base whose output layer is tied to its embeddings, made once for a family."""
+    made = {}
+
+    def base(family):
+        if family not in made:
+            options = {"tie_word_embeddings": True} if family == "llama" else {}
+            made[family] = make_base(tmp_path_factory.mktemp("tied") / family, family, **options)
+        return made[family]
+
+    return base
+
+
+@pytest.mark.parametrize("how", NAMED)
+@pytest.mark.parametrize("family", TIED)
+def test_any_way_of_naming_tokens_of_a_tied_base_is_that_of_peft(family, how, tied, tmp_path):
+    """Where two tied layers have other tokens each, PEFT ties none of the rest: T5 has four names for its table."""
+    table, targets = TIED[family]
+    folder = make(
+        tmp_path / "a", tied(family), family, trainable_token_indices=NAMED[how](table), target_modules=targets
+    )
+    point = mc.Adapter.from_pretrained(folder)
+    model = load(family, tied(family), point)
+    with placed(model.module, point):
+        found = logits(model.module)
+    torch.testing.assert_close(found, logits(loaded_by_peft(family, tied(family), folder)), rtol=0, atol=1e-9)
+
+
+def test_halfway_between_tied_and_other_tokens_is_half_of_each(tied, tmp_path):
+    """The rows of one end move the output layer with the table; those of the other end are its own there."""
+    rows = "trainable_tokens_delta"
+    ends = [
+        mc.Adapter.from_pretrained(
+            make(tmp_path / str(seed), tied("t5"), "t5", seed, trainable_token_indices=named, target_modules=["q"])
+        )
+        for seed, named in enumerate(([1, 5], {"shared": [1, 5], "lm_head": [2, 3]}))
+    ]
+    model = load("t5", tied("t5"), *ends)
+    before = model.weight("shared.weight").clone()
+    both, own = before.clone(), before.clone()
+    first, second = (point.tensors[f"{PREFIX}shared.token_adapter.{rows}"].double() for point in ends)
+    both[[1, 5]] = (first + second) / 2
+    own[[1, 5]] = (first + before[[1, 5]]) / 2
+    own[[2, 3]] = (before[[2, 3]] + ends[1].tensors[f"{PREFIX}lm_head.token_adapter.{rows}"].double()) / 2
+    with placed(model.module, mc.LinearPath(*ends)(0.5)):
+        torch.testing.assert_close(model.weight("shared.weight"), both, rtol=0, atol=1e-12)
+        torch.testing.assert_close(model.weight("lm_head.weight"), own, rtol=0, atol=1e-12)
+
+
+def test_one_setting_of_tokens_under_two_spellings_is_one(bases, tmp_path):
+    """A list names the embedding; so does a dict of it."""
+    folders = [
+        make(
+            tmp_path / str(seed),
+            bases("llama"),
+            "llama",
+            seed,
+            trainable_token_indices=named,
+            target_modules=["q_proj"],
+        )
+        for seed, named in enumerate(([1, 5], {"embed_tokens": [1, 5]}))
+    ]
+    ends = [mc.Adapter.from_pretrained(folder) for folder in folders]
+    middle = mc.LinearPath(*ends, space="factors")(0.5)
+    for name, value in middle.tensors.items():
+        torch.testing.assert_close(value, (ends[0].tensors[name] + ends[1].tensors[name]) / 2)
+
+
 def test_dora_scales_the_rows_to_the_trained_lengths():
     tensors, lengths = make_tensors(0), torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     tensors |= {f"{Q}.lora_magnitude_vector": lengths, f"{V}.lora_magnitude_vector": torch.ones(4)}

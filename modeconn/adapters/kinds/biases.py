@@ -1,5 +1,6 @@
 """Biases and rows of embeddings that were trained beside an adapter: what of a file they are."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,11 +52,11 @@ def take_tokens(unread: Unread) -> dict[str, Update]:
     Raises:
         AdapterError: If the settings do not name as many tokens as there are rows.
     """
-    found = {}
-    for module in unread.modules(_TOKENS):
+    found, modules = {}, unread.modules(_TOKENS)
+    for module in modules:
         rows, tokens = unread.take(module, _TOKENS), _tokens_of(module, unread.config)
         part = trained_rows(unread.config, module, rows, tokens, "trainable_token_indices")
-        found[f"{module}.weight"] = Update.of(part)
+        found[f"{module}.weight"] = Update.of(replace(part, alone=len(modules) == 1))
     return found
 
 

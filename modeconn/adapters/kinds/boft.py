@@ -1,5 +1,6 @@
 """BOFT: inputs that are rotated by a product of sparse rotations, as a change of the weights."""
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,20 @@ def _is_butterfly(factors: int, blocks: int, size: int) -> bool:
     return factors == 1 or (size % 2 == 0 and blocks % 2 ** (factors - 1) == 0)
 
 
+def _lacks_kernel(tensors: Tensors) -> str:
+    """Why PEFT cannot load several factors here: it multiplies them by a kernel that it compiles for GPUs."""
+    # Not what the settings say: without the kernel PEFT trains one factor, and writes down the number it was asked for.
+    factors = max((len(value) for name, value in tensors.items() if name.endswith(".boft_R")), default=1)
+    if factors == 1:
+        return ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from peft.tuners.boft import layer
+
+        built = layer.get_fbd_cuda() is not None
+    return "" if built else f"{factors} butterfly factors, and no kernel, without which PEFT multiplies by one only"
+
+
 BOFT = Kind(
     "BOFT",
     read_boft,
@@ -103,4 +118,5 @@ BOFT = Kind(
         }
     ),
     fits={"bias": is_bias},
+    unloadable=_lacks_kernel,
 )

@@ -75,6 +75,7 @@ class Kind:
         is_zero: Whether the tensors of a kind without a `dW` change nothing.
         overwrites: Settings -> endings of the names of parameters of the base that PEFT changes in place when it loads
             such an adapter: what is loaded for comparison must not share them.
+        unloadable: Tensors -> why PEFT cannot load such an adapter on this machine; empty where it can.
         register: Makes the kind known to PEFT, where it is not one of PEFT's own.
         remedy: What to do about settings that are refused.
     """
@@ -90,6 +91,7 @@ class Kind:
     constants: tuple[str, ...] = ()
     is_zero: Callable[[Tensors], bool] = lambda tensors: False  # noqa: ARG005
     overwrites: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda raw: trained_biases(raw)
+    unloadable: Callable[[Tensors], str] = lambda tensors: ""  # noqa: ARG005
     register: Callable[[], None] = lambda: None
     remedy: str = "merge the adapter into its base, and give the full model instead"
 

@@ -152,9 +152,23 @@ def _check_pair(down: torch.Tensor, up: torch.Tensor, module: str, config: "Adap
     rank = config.rank(module)
     one_wide = all(size == 1 for size in up.shape[2:])  # of a convolution, the way back has no extent
     fits = down.ndim == up.ndim >= 2 and one_wide and down.shape[0] == up.shape[1] == rank
+    if not fits and down.ndim == up.ndim > 2 and one_wide and down.shape[0] == rank and rank % up.shape[1] == 0:
+        raise _grouped(config, module, {"A": down, "B": up})
     if not fits:
         expected = f"A [r, in] and B [out, r] with r = {rank} from adapter_config.json"
         raise _misfit(config, module, expected, {"A": down, "B": up})
+
+
+def _grouped(config: "AdapterConfig", module: str, tensors: Tensors) -> AdapterError:
+    """The error for a convolution with groups: PEFT's A reads all channels, which no kernel with groups does."""
+    groups = tensors["A"].shape[0] // tensors["B"].shape[1]
+    return AdapterError(
+        f"the update of {module} in {config.origin} is no change of its kernel",
+        expected="a convolution of one group",
+        got=f"factors as PEFT makes them for groups={groups}, which reach across the groups: "
+        + " and ".join(f"{name} {list(value.shape)}" for name, value in tensors.items()),
+        remedy="leave such modules out of the training (exclude_modules); PEFT cannot merge them either",
+    )
 
 
 def _misfit(config: "AdapterConfig", module: str, expected: str, tensors: Tensors) -> AdapterError:

@@ -92,5 +92,11 @@ def factor_settings(config: "AdapterConfig", modules: Sequence[str]) -> dict[str
         **{module: config.scaling(module) for module in modules},
         "init_lora_weights": start_of(raw),
         "target_parameters": sorted(raw.get("target_parameters") or ()),
-        "trainable_token_indices": raw.get("trainable_token_indices"),
+        "trainable_token_indices": _tokens(raw.get("trainable_token_indices")),
     }
+
+
+def _tokens(named: Any) -> object:  # noqa: ANN401
+    """The tokens that are trained: a list where all named layers have the same, as a list in the file means."""
+    lists = list(named.values()) if isinstance(named, dict) else []
+    return lists[0] if lists and all(one == lists[0] for one in lists) else named

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _AGAIN = "train the adapter again with a current PEFT, or merge it with the PEFT of its time and give the full model"
 _CHANGED_IN = (0, 18)  # PEFT's version since which the Neumann series is summed as here
+_NEVER_CHANGED = 2  # terms, up to which it is the same series
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,13 +141,16 @@ def _refuse_old(unread: Unread) -> None:
 
 def _old_rotations(raw: Mapping[str, Any]) -> list[str]:
     """Settings of versions of PEFT whose series was another."""
-    if "use_cayley_neumann" not in raw and not raw.get("peft_version"):
+    if not raw.get("use_cayley_neumann", True) or raw.get("num_cayley_neumann_terms", 5) <= _NEVER_CHANGED:
+        return []
+    version = raw.get("peft_version")
+    if not version and "use_cayley_neumann" not in raw:
         return ["neither use_cayley_neumann nor peft_version, so that the series is not known"]
-    version = str(raw.get("peft_version") or "0").partition("@")[0].split(".")
-    numbers = tuple(int(part) for part in version[:2] if part.isdigit())
-    if raw.get("use_cayley_neumann", True) and numbers < _CHANGED_IN:
-        return ["use_cayley_neumann=True of PEFT before 0.18, which summed another series"]
-    return []
+    numbers = tuple(int(part) for part in str(version or "0").partition("@")[0].split(".")[:2] if part.isdigit())
+    if numbers >= _CHANGED_IN:
+        return []
+    by = f"of PEFT {version}" if version else "without a peft_version, which PEFT writes since 0.18"
+    return [f"use_cayley_neumann=True {by}: before 0.18 PEFT summed another series than now"]
 
 
 def _scalings(config: "AdapterConfig", modules: Sequence[str]) -> Mapping[str, object]:  # noqa: ARG001

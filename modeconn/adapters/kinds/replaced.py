@@ -44,11 +44,13 @@ class ReplacedRows(OfParameter):
         rows: The new rows, `[n, dim]`, float32.
         tokens: Which rows of the table they are, n numbers.
         vocabulary: How many rows the table has.
+        alone: Whether its adapter trained tokens of no other layer than this, and of those that are tied to it.
     """
 
     rows: torch.Tensor
     tokens: tuple[int, ...]
     vocabulary: int = ANY
+    alone: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,8 +70,8 @@ class ReplacedRows(OfParameter):
 
     @property
     def moves_ties(self) -> bool:
-        """True: PEFT changes the rows of a tied output layer with those of the embedding."""
-        return True
+        """True where it is alone: PEFT changes the rows of tied layers together, unless they have tokens each."""
+        return self.alone
 
     def delta(self, base: torch.Tensor | None = None) -> torch.Tensor:
         """`E_1 - E_0` in the trained rows, 0 in all others."""

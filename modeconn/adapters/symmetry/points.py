@@ -37,7 +37,8 @@ def matched(point: Adapter, *, to: Adapter, spec: SymmetrySpec | None = None) ->
     spec = spec or symmetry_of(config_of(to.config.raw[MODEL_SETTINGS]), target)
     found = match(_state(point), to=target, spec=spec)
     tensors = StoredTensors({name: LoadedTensor.of(name, value) for name, value in found.state.items()})
-    moved = Adapter.from_tensors(tensors, point.config, name=point.name, provenance=point.provenance)
+    kept = {key: getattr(point, key) for key in ("name", "provenance", "sources")}
+    moved = Adapter.from_tensors(tensors, point.config, **kept)
     return moved, found
 
 

@@ -4,10 +4,13 @@ import peft
 import peft.tuners.boft.layer as boft_layer
 import pytest
 import torch
-from kind_oracle import assert_logits, assert_same, changes, load, made
+from kind_oracle import assert_logits, assert_same, changes, load, loaded_by_peft, made
 from kind_points import PREFIX, Base, fails, kind_point, random
+from peft_oracle import logits
+from random_tasks import random_task
 
 import modeconn as mc
+from modeconn.errors import ModelError
 
 TENSORS = {"q.boft_R": 0.4 * random(2, 4, 2, 2), "q.boft_s": 1 + 0.3 * random(5, 1)}
 WEIGHT = random(5, 8, seed=1)
@@ -36,6 +39,34 @@ def test_products_of_several_rotations_are_those_of_peft(factors, settings, base
     assert_logits("llama", bases("llama"), folder, "float64", 1e-9)
     point = mc.Adapter.from_pretrained(folder)
     assert_same(made(point, load("llama", bases("llama"), point)), changes("llama", bases("llama"), folder))
+
+
+def test_the_gate_says_why_peft_cannot_load_several_rotations(bases, kinds, monkeypatch):
+    """Without its kernel PEFT makes one factor of them, whatever the settings say."""
+    settings = {"target_modules": ["q_proj"], "boft_n_butterfly_factor": 2, "boft_block_size": 2}
+    with monkeypatch.context() as patched:
+        patched.setattr(boft_layer, "_FBD_CUDA", BlockDiagonal)
+        folders = [kinds("llama", peft.BOFTConfig, seed, **settings) for seed in (1, 2)]
+    monkeypatch.setattr(boft_layer, "get_fbd_cuda", lambda: None)  # as on a machine without a compiler for GPUs
+    ends = [mc.Adapter.from_pretrained(folder) for folder in folders]
+    model = load("llama", bases("llama"), *ends, dtype="float32")
+    told = r"(?s)PEFT cannot load BOFTConfig-1 on this machine\n.*got: 2 butterfly factors, .*remedy: .*check=False"
+    with pytest.raises(ModelError, match=told):
+        mc.evaluate_path(mc.LinearPath(*ends), model, [random_task()], num_points=2)
+    profile = mc.evaluate_path(mc.LinearPath(*ends), model, [random_task()], num_points=2, check=False)
+    assert profile.frame["loss"].nunique() == 2
+
+
+def test_one_rotation_of_settings_that_asked_for_several(bases, kinds, monkeypatch):
+    """As PEFT trains it without its kernel: the file holds one factor, and is what it loads again."""
+    monkeypatch.setattr(boft_layer, "get_fbd_cuda", lambda: None)
+    settings = {"target_modules": ["v_proj"], "boft_n_butterfly_factor": 2}
+    folder = kinds("llama", peft.BOFTConfig, 1, **settings)
+    point = mc.Adapter.from_pretrained(folder)
+    assert point.config.raw["boft_n_butterfly_factor"] == 2
+    assert_logits("llama", bases("llama"), folder, "float64", 1e-9)
+    with load("llama", bases("llama"), point).reference(point) as module:
+        assert torch.equal(logits(module), logits(loaded_by_peft("llama", bases("llama"), folder)))
 
 
 def test_rotations_keep_the_lengths_and_angles_of_rows():

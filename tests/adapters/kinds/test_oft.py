@@ -102,11 +102,34 @@ def test_another_tensor_is_left_over():
     fails("OFT", tensors, "would not be used", "an oft_R or oft_embedding_R of each module", "q.oft_s", **OFT)
 
 
-@pytest.mark.parametrize("version", [None, "0.17.1", "0.9", "broken"])
+WITHOUT_VERSION = {key: value for key, value in OFT.items() if key != "peft_version"}
+
+
+@pytest.mark.parametrize("version", ["0.17.1", "0.9", "broken"])
 def test_a_series_of_an_old_peft(version):
     settings = OFT | {"peft_version": version, "use_cayley_neumann": True}
-    told = "use_cayley_neumann=True of PEFT before 0.18", "train the adapter again with a current PEFT"
+    told = f"use_cayley_neumann=True of PEFT {version}: before 0.18", "train the adapter again with a current PEFT"
     fails("OFT", {"q.oft_R.weight": ENTRIES}, "weight update is not known", *told, **settings)
+
+
+@pytest.mark.parametrize("settings", [WITHOUT_VERSION, WITHOUT_VERSION | {"peft_version": None}])
+def test_a_series_without_a_version_is_of_an_old_peft(settings):
+    """Every PEFT since 0.18 writes its version."""
+    told = "use_cayley_neumann=True without a peft_version, which PEFT writes since 0.18: before", "train the adapter"
+    fails("OFT", {"q.oft_R.weight": ENTRIES}, "weight update is not known", *told, **settings, use_cayley_neumann=True)
+
+
+@pytest.mark.parametrize("more", [{"use_cayley_neumann": False}, {"num_cayley_neumann_terms": 2}, {"coft": True}])
+def test_what_no_version_changed_needs_none(more):
+    """The exact form, bounded or not, and a series of two terms, are those of PEFT 0.16 to 0.21."""
+    settings = {"use_cayley_neumann": "num_cayley_neumann_terms" in more, **more}
+    tensors = {"q.oft_R.weight": ENTRIES}
+    found, expected = (
+        kind_point("OFT", tensors, **(one | settings)).on(BASE).updates["q.weight"].dense()
+        for one in (WITHOUT_VERSION, OFT)
+    )
+    assert torch.equal(found, expected)
+    assert found.norm() > 1e-4
 
 
 @pytest.mark.parametrize("version", ["0.18.0", "0.21.2", "1.0", "0.19.0.dev0@abc"])

@@ -3,12 +3,13 @@
 import peft
 import pytest
 import torch
-from kind_oracle import load, loaded_by_peft
+from kind_oracle import load, loaded_by_peft, make_kind
 from kind_points import Base, fails, kind_point, random
 from peft_oracle import logits
+from tiny import make_base
 
 import modeconn as mc
-from modeconn.errors import PathError
+from modeconn.errors import AdapterError, PathError
 
 ROWS = {"embed.trainable_tokens_delta": random(2, 3)}
 
@@ -59,3 +60,26 @@ def test_a_point_between_two_is_what_peft_loads(family, bases, kinds, tmp_path):
     saved = point.save_pretrained(tmp_path / "middle")
     with load(family, bases(family), point, dtype="float32").at(point) as module:
         torch.testing.assert_close(logits(loaded_by_peft(family, bases(family), saved, torch.float32)), logits(module))
+
+
+@pytest.mark.parametrize("named", [None, ["embed_tokens"], ["lm_head"]])
+def test_rows_of_a_tied_base_are_those_of_peft(named, tmp_path):
+    """Those of the output layer move nothing else."""
+    base = make_base(tmp_path / "base", "llama", tie_word_embeddings=True)
+    options = {"token_indices": [5, 9], **({"target_modules": named} if named else {})}
+    folder = make_kind(tmp_path / "a", base, "llama", peft.TrainableTokensConfig, seed=1, std=1.0, **options)
+    point = mc.Adapter.from_pretrained(folder)
+    with load("llama", base, point).at(point) as module:
+        torch.testing.assert_close(logits(module), logits(loaded_by_peft("llama", base, folder)), rtol=0, atol=1e-9)
+
+
+def test_a_tied_layer_that_is_named_beside_its_embedding(tmp_path):
+    """PEFT writes the adapter, loads it again, and fails when it runs it."""
+    base = make_base(tmp_path / "base", "llama", tie_word_embeddings=True)
+    options = {"token_indices": [5, 9], "target_modules": ["embed_tokens", "lm_head"]}
+    folder = make_kind(tmp_path / "a", base, "llama", peft.TrainableTokensConfig, seed=1, std=1.0, **options)
+    with pytest.raises(ValueError, match="wraps an unknown layer type"):
+        logits(loaded_by_peft("llama", base, folder))
+    told = r"(?s)trains the rows of a tied layer twice\n.*got: two sets of rows of lm_head\n.*remedy: train again"
+    with pytest.raises(AdapterError, match=told):
+        mc.Adapter.from_pretrained(folder)
