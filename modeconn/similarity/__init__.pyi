@@ -1,0 +1,12 @@
+from .accumulator import CKAAccumulator as CKAAccumulator
+from .accumulator import CKAEstimate as CKAEstimate
+from .cka import linear_cka as linear_cka
+from .cka import rbf_cka as rbf_cka
+from .reports import Similarity as Similarity
+from .reports import cka_along_path as cka_along_path
+from .reports import cka_between as cka_between
+from .reports import cka_drift as cka_drift
+from .settings import CKASettings as CKASettings
+from .subspaces import mean_cca as mean_cca
+from .subspaces import procrustes_distance as procrustes_distance
+from .subspaces import svcca as svcca

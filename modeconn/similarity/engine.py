@@ -1,0 +1,204 @@
+"""Points of a model against a reference: the activations are taken once, and compared as the settings say."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+
+from modeconn.adapters.adapter import Adapter
+from modeconn.evaluation.gate import check_ends
+from modeconn.models.activations import BASE, activations, at_point, read_features
+from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.finite import check_finite
+from modeconn.models.inputs import Inputs, read_inputs
+from modeconn.models.sites import sites_of
+from modeconn.similarity.accumulator import CKAAccumulator
+from modeconn.similarity.features import LEAST_EXAMPLES
+from modeconn.similarity.rows import check_same_inputs, full_rows, streamed_rows
+from modeconn.similarity.settings import TOKENS_EXAMPLES, CKASettings
+from modeconn.tasks.encoding import EncodingSettings
+from modeconn.tasks.task import Task
+
+Progress = Callable[[int, int, str], None]
+_AT_ONCE = 16  # minibatches read at a point before the next is put into the model
+_GATE_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model and what it reads.
+
+    Attributes:
+        model: The model.
+        inputs: The prompts in its tokens.
+    """
+
+    model: AdapterModel
+    inputs: Inputs
+
+
+def sides_of(
+    model: AdapterModel,
+    reference_model: AdapterModel | None,
+    task: Task,
+    *,
+    split: str,
+    settings: CKASettings,
+    encoding: EncodingSettings | None,
+) -> tuple[Side, Side]:
+    """What both models read, checked to be the same.
+
+    Raises:
+        EvaluationError: If it is not, or there are fewer than 4 examples.
+        TaskError: If the task lacks the split or cannot be encoded.
+    """
+    options: dict[str, Any] = {"split": split, "num_examples": settings.num_examples, "settings": encoding}
+    first = Side(model, read_inputs(model, task, **options))
+    second = first
+    if reference_model is not None and reference_model is not model:
+        second = Side(reference_model, read_inputs(reference_model, task, **options))
+    check_same_inputs(first.inputs, second.inputs, settings.pooling)
+    return first, second
+
+
+def check_points(
+    model: AdapterModel, points: Sequence[Adapter | None], task: Task, *, split: str, encoding: EncodingSettings | None
+) -> dict[str, float]:
+    """Compare checkpoints, as they are put into the model here, with what PEFT makes of them.
+
+    Returns:
+        Point's name -> the largest difference of a loss, relative to `1 + loss`.
+
+    Raises:
+        EvaluationError: If a checkpoint is not what PEFT loads.
+        ModelError: If one does not fit.
+    """
+    given = [point for point in points if point is not None]
+    for point in given:
+        model.check(point)
+    encoded = model.encode(task, split, replace(encoding or EncodingSettings(), all_choices=False))
+    return check_ends(model, given, [encoded], num_rows=_GATE_ROWS)
+
+
+def compared(
+    points: Sequence[Adapter | None],
+    reference: Adapter | None,
+    sides: tuple[Side, Side],
+    *,
+    matched: bool,
+    settings: CKASettings,
+    encoding: EncodingSettings | None = None,
+    progress: Progress | None = None,
+) -> list[pd.DataFrame]:
+    """Each point against the reference.
+
+    Args:
+        points: T points; None is the base itself.
+        reference: What they are compared with.
+        sides: The points' model, and the reference's.
+        matched: Only pairs of sites in the same place, instead of all.
+        settings: How they are compared.
+        encoding: Tokens a batch.
+        progress: Called as `progress(done, total, what)` after every reading.
+
+    Returns:
+        One table a point, columns from `point` to `p_value` without `t`.
+    """
+    budget = (encoding or EncodingSettings()).token_budget
+    tables = _streamed if settings.streams else _full
+    inputs = sides[0].inputs
+    names = {"reference": name_of(reference), "task": inputs.task, "split": inputs.split, "pooling": settings.pooling}
+    found = tables(points, reference, sides, matched=matched, settings=settings, budget=budget, progress=progress)
+    return [table.assign(point=name_of(point), **names) for point, table in zip(points, found, strict=True)]
+
+
+def name_of(point: Adapter | None) -> str:
+    """What tables call a point."""
+    return BASE if point is None else point.name
+
+
+def _full(
+    points: Sequence[Adapter | None],
+    reference: Adapter | None,
+    sides: tuple[Side, Side],
+    *,
+    matched: bool,
+    settings: CKASettings,
+    budget: int,
+    progress: Progress | None,
+) -> Iterator[pd.DataFrame]:
+    """By the features of all examples together."""
+    options: dict[str, Any] = {"sites": settings.sites, "pooling": settings.pooling, "token_budget": budget}
+    other = activations(sides[1].model, reference, sides[1].inputs, **options)
+    for number, point in enumerate(points):
+        if progress:
+            progress(number, len(points), other.inputs.task)
+        same = point is reference and sides[0] is sides[1]
+        own = other if same else activations(sides[0].model, point, sides[0].inputs, **options)
+        yield full_rows(own, other, matched=matched, settings=settings)
+    if progress:
+        progress(len(points), len(points), other.inputs.task)
+
+
+def _streamed(
+    points: Sequence[Adapter | None],
+    reference: Adapter | None,
+    sides: tuple[Side, Side],
+    *,
+    matched: bool,
+    settings: CKASettings,
+    budget: int,
+    progress: Progress | None,
+) -> list[pd.DataFrame]:
+    """By minibatches of a random order of the examples; features of a few of them are in memory together."""
+    minibatches = _minibatches(sides[0].inputs.num_examples, settings)
+    kept = [CKAAccumulator(matched=matched, seed=settings.seed) for _ in points]
+    widths: list[tuple[dict[str, int], dict[str, int]]] = [({}, {}) for _ in points]
+    for start in range(0, len(minibatches), _AT_ONCE):
+        some = minibatches[start : start + _AT_ONCE]
+        other = _read(sides[1], reference, some, settings, budget)
+        for number, point in enumerate(points):
+            same = point is reference and sides[0] is sides[1]
+            own = other if same else _read(sides[0], point, some, settings, budget)
+            for one, two in zip(own, other, strict=True):
+                kept[number].add(one, two)
+            for side, features in zip(widths[number], (own[0], other[0]), strict=True):
+                side.update({name: rows.shape[1] for name, rows in features.items()})
+        if progress:
+            progress(min(start + _AT_ONCE, len(minibatches)), len(minibatches), sides[0].inputs.task)
+    return [
+        streamed_rows(one.result(level=settings.level), sides[0].inputs, width)
+        for one, width in zip(kept, widths, strict=True)
+    ]
+
+
+def _minibatches(number: int, settings: CKASettings) -> list[list[int]]:
+    """Random minibatches of nearly one size: the examples of a last small one are dealt out to the others."""
+    size = settings.minibatch_size or TOKENS_EXAMPLES
+    order = torch.randperm(number, generator=torch.Generator().manual_seed(settings.seed))
+    return [part.tolist() for part in order.tensor_split(max(1, number // max(size, LEAST_EXAMPLES)))]
+
+
+def _read(
+    side: Side, point: Adapter | None, minibatches: Sequence[Sequence[int]], settings: CKASettings, budget: int
+) -> list[dict[str, torch.Tensor]]:
+    """The features of minibatches at a point, which is put into the model once for all of them."""
+    with at_point(side.model, point) as module:
+        sites = sites_of(module, settings.sites)
+        found = [
+            read_features(
+                side.model,
+                module,
+                [side.inputs.rows[number] for number in numbers],
+                sites,
+                pooling=settings.pooling,
+                token_budget=budget,
+            )
+            for numbers in minibatches
+        ]
+    for features in found:
+        for name, rows in features.items():
+            check_finite(rows, f"the activations of {name_of(point)} at {name}", side.model.dtype)
+    return found

@@ -1,0 +1,127 @@
+"""The command that compares representations: two checkpoints, a path, a run, and what is refused."""
+
+import pytest
+
+import modeconn as mc
+from modeconn.cli.main import main
+from modeconn.runs import read_csv, read_record
+
+FIGURE = ("pdf", "svg", "png", "csv")
+
+
+@pytest.fixture
+def sources(adapters):
+    return [str(adapters("llama", seed)) for seed in (1, 2, 3)]
+
+
+@pytest.fixture
+def between(sources, task_folders):
+    """The arguments of a comparison of two checkpoints, its output folder left out."""
+    small = ["--num-points", "3", "--num-permutations", "20", "--num-resamples", "50", "--pooling", "mean", "--quiet"]
+    return ["cka", "--start", sources[0], "--end", sources[1], "--tasks", *task_folders, *small]
+
+
+def files(out):
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+def figures(*names):
+    return {f"figures/{name}.{ending}" for name in names for ending in FIGURE}
+
+
+def test_two_checkpoints_leave_a_complete_run_folder(between, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    assert main([*between, "--output-dir", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "CKA (debiased) with llama-1, test split, mean pooling" in printed
+    assert "note: first: only 22 examples: the intervals are rough" in printed
+    assert files(out) == {"run.json", "cka.csv", "layers.csv"} | figures("layers", "along-path")
+    layers, along = read_csv(out / "layers.csv"), read_csv(out / "cka.csv")
+    assert len(layers) == 2 * 3 * 3
+    assert len(along) == 2 * 3 * 3
+    assert layers["p_value"].notna().all()
+    own = layers[layers["layer"] == layers["layer_reference"]]
+    assert along[along["t"] == 1]["cka"].to_numpy() == pytest.approx(own["cka"].to_numpy(), abs=1e-9)
+    record = read_record(out)
+    assert {"base model", "task first", "adapter llama-2"} <= record.hashes.keys()
+    assert record.facts["checks"]["first"]["agree_with_peft_within"].keys() == {"llama-1", "llama-2"}
+    monkeypatch.setattr("modeconn.models.adapter_model.load_base", None)  # calling it would fail
+    assert main([*between, "--output-dir", str(out)]) == 0
+    again = capsys.readouterr()
+    assert again.out == printed
+    assert again.err == f"finished before, shown again: {out}\n"
+
+
+def test_against_the_base_there_is_a_difference_too(between, tmp_path):
+    assert main([*between, "--reference", "base", "--output-dir", str(tmp_path / "out")]) == 0
+    assert figures("layers", "along-path", "difference") <= files(tmp_path / "out")
+    pairs = read_csv(tmp_path / "out" / "layers.csv")[["point", "reference"]].drop_duplicates().to_numpy().tolist()
+    assert pairs == [["llama-2", "llama-1"], ["llama-1", "base"], ["llama-2", "base"]]
+    assert set(read_csv(tmp_path / "out" / "cka.csv")["reference"]) == {"base"}
+
+
+def test_a_curve_is_followed(sources, between, tmp_path):
+    start, bend, end = (mc.Adapter.from_pretrained(source) for source in sources)
+    curve = mc.save_path(mc.BezierCurve([start, bend, end], name="arc"), tmp_path / "curve")
+    arguments = [
+        "cka",
+        "--path",
+        str(curve),
+        *between[between.index("--tasks") :],
+        "--output-dir",
+        str(tmp_path / "out"),
+    ]
+    assert main(arguments) == 0
+    middle = read_csv(tmp_path / "out" / "cka.csv").query("t == 0.5")["point"].unique().tolist()
+    assert middle == ["arc at t=0.5"]
+
+
+def test_a_run_drifts(sources, between, tmp_path, capsys):
+    arguments = ["cka", "--points", *sources, *between[between.index("--tasks") :]]
+    assert main([*arguments, "--output-dir", str(tmp_path / "out"), "--reference", "previous"]) == 0
+    assert files(tmp_path / "out") == {"run.json", "drift.csv"} | figures("drift")
+    frame = read_csv(tmp_path / "out" / "drift.csv")
+    assert frame.groupby("step")["reference"].first().tolist() == ["base", "llama-1", "llama-2"]
+    assert "CKA (debiased) with the checkpoint before" in capsys.readouterr().out
+
+
+def test_sites_and_minibatches_are_set(between, tmp_path):
+    chosen = ["--sites", "mlp", "layers.0", "--pooling", "all-tokens", "--num-examples", "20", "--minibatch-size", "4"]
+    assert main([*between, *chosen, "--output-dir", str(tmp_path / "out")]) == 0
+    frame = read_csv(tmp_path / "out" / "cka.csv")
+    assert set(frame["layer"]) == {"layers.0", "layers.0.mlp", "layers.1.mlp"}
+    assert (frame["num_examples"] == 20).all()
+    assert (frame["num_rows"] > 100).all()
+
+
+def test_a_dry_run_writes_nothing(between, tmp_path, capsys):
+    assert main([*between, "--output-dir", str(tmp_path / "out"), "--dry-run"]) == 0
+    assert "MiB" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--points", "a", "b"], "it is not said which checkpoints are compared"),
+        (["--reference", "previous"], "there is no previous to compare with"),
+        (["--num-points", "1"], "too few points on the path"),
+        (["--num-examples", "3"], "got: num_examples=3"),
+        (["--sites", "layers.9"], "the model has no layer 'layers.9'"),
+        (["--split", "eval"], "has no split 'eval'"),
+        (["--start", "no-such-adapter"], "cannot read the adapter"),
+    ],
+)
+def test_bad_input_ends_with_1_and_four_parts(between, tmp_path, capsys, extra, message):
+    assert main([*between, "--output-dir", str(tmp_path / "out"), *extra]) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert all(part in told for part in ("expected: ", "got: ", "remedy: "))
+    assert not (tmp_path / "out" / "cka.csv").exists()
+
+
+def test_one_end_or_one_point_is_not_enough(sources, task_folders, tmp_path, capsys):
+    rest = ["--tasks", *task_folders, "--output-dir", str(tmp_path / "out")]
+    for given, told in (["--start", sources[0]], "1 ends"), (["--points", sources[0]], "1 points"):
+        assert main(["cka", *given, *rest]) == 1
+        assert told in capsys.readouterr().err
