@@ -4,6 +4,8 @@ from .barriers import plot_barriers as plot_barriers
 from .examples_along_path import plot_examples_along_path as plot_examples_along_path
 from .fit_history import plot_fit_history as plot_fit_history
 from .forgetting import plot_forgetting as plot_forgetting
+from .interference import plot_interference as plot_interference
+from .layer_profile import plot_layer_profile as plot_layer_profile
 from .paths_compared import plot_paths_compared as plot_paths_compared
 from .plane import plot_plane as plot_plane
 from .profile import plot_profile as plot_profile
@@ -11,6 +13,7 @@ from .profiles import plot_profiles as plot_profiles
 from .saddle_tree import plot_saddle_tree as plot_saddle_tree
 from .saving import save_figure as save_figure
 from .score_matrix import plot_score_matrix as plot_score_matrix
+from .spectra import plot_spectra as plot_spectra
 from .stability import plot_stability as plot_stability
 from .style import COLUMN_WIDTH as COLUMN_WIDTH
 from .style import PAGE_WIDTH as PAGE_WIDTH

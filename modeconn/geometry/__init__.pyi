@@ -1,0 +1,14 @@
+from .decomposition import Decomposition as Decomposition
+from .decomposition import decompose as decompose
+from .drift import drift as drift
+from .increments import increments as increments
+from .intruders import count_intruders as count_intruders
+from .matrices import Matrix as Matrix
+from .matrices import matrices_of as matrices_of
+from .measure import Geometry as Geometry
+from .measure import measure_geometry as measure_geometry
+from .reading import reading as reading
+from .spectrum import effective_rank as effective_rank
+from .spectrum import stable_rank as stable_rank
+from .subspaces import principal_angles as principal_angles
+from .subspaces import projection_overlap as projection_overlap
