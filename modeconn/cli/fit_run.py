@@ -11,6 +11,8 @@ from modeconn.fitting.settings import FitSettings
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from modeconn.adapters.adapter import Adapter
     from modeconn.fitting.result import CurveFit
     from modeconn.runs import RunFolder
@@ -172,13 +174,23 @@ def _show(settings: FitRunSettings) -> None:
 
     history = read_csv(settings.output_dir / "history.csv")
     measured = history.dropna(subset=["worst_loss"])
-    names = {"step": "step", "worst_loss": "worst validation loss", "worst_t": "at t"}
+    names = {"step": "step", "worst_loss": "worst loss", "worst_t": "at t"}
     table = pd.DataFrame({shown: measured[name] for name, shown in names.items()})
     begun = "the line" if settings.bend_rank is None else f"the line, with bends of rank {settings.bend_rank}"
-    print_table(table, title=f"worst mean loss inside the curve, {settings.eval_split} split, nats (step 0: {begun})")
+    print_table(
+        table,
+        title=f"worst of {_how_many(measured)} validation positions: mean loss, {settings.eval_split} split, nats"
+        f" (step 0: {begun})",
+    )
     print(f"\nwritten: {settings.output_dir}")
     tasks = " ".join(settings.tasks)
     print(f"measure it: modeconn evaluate --path {settings.output_dir} --tasks {tasks} --output-dir ...")
+
+
+def _how_many(measured: "pd.DataFrame") -> str:
+    """At how many positions the validations of a history measured."""
+    counts = sorted({int(count) for count in measured.get("worst_of", ())})
+    return " to ".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]])) or "the"
 
 
 def between(

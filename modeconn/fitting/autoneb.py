@@ -10,9 +10,10 @@ from modeconn.fitting.elastic import insertions, orthogonal, redistributed, tang
 from modeconn.fitting.objective import Objective, check_curve
 from modeconn.fitting.pivots import Coordinates
 from modeconn.fitting.result import CurveFit
-from modeconn.fitting.run import FitRun, Progress, optimizer_of
+from modeconn.fitting.run import Backward, FitRun, Progress, optimizer_of
 from modeconn.fitting.settings import AutoNebSettings
 from modeconn.fitting.state import FitStore
+from modeconn.fitting.validation import highest
 from modeconn.models.point_model import PointModel
 from modeconn.paths.chain import PolygonalChain
 
@@ -47,7 +48,7 @@ def fit_autoneb(
         overrides: Fields of `AutoNebSettings` that take the place of those in `settings`.
 
     Returns:
-        The chain with the lowest worst loss on the validation split, its history and settings.
+        The chain with the lowest worst loss of the measured positions on the validation split, its history and settings.
 
     Raises:
         FitError: If the chain has no pivot, both ends are one point, a point has no factors, the settings do not fit
@@ -106,7 +107,7 @@ class _NebRun(FitRun):
         ]
         return self._chain.with_points([given[0], *moved, given[-1]])
 
-    def _backward(self, step: int) -> dict[str, float]:
+    def _backward(self, step: int) -> Backward:
         """The gradients of all pivots on the same batches, without their parts along the chain."""
         losses = [
             self._loss(vector, step, k) for k, vector in enumerate([self._ends[0][0], *self._pivots, self._ends[1][0]])
@@ -116,8 +117,10 @@ class _NebRun(FitRun):
         for pivot, gradient in zip(self._pivots, orthogonal(gradients, along), strict=True):
             pivot.grad = gradient
         inner = losses[1:-1]
-        highest = max(range(len(inner)), key=inner.__getitem__)
-        return {"t": (highest + 1) / (len(inner) + 1), "loss": sum(inner) / len(inner)}
+        worst = max(range(len(inner)), key=inner.__getitem__)
+        places = [(number + 1) / (len(inner) + 1) for number in range(len(inner))]
+        told = ", ".join(f"{t:.4f}" for t in places)
+        return Backward({"t": places[worst], "loss": sum(inner) / len(inner)}, f"t={told}")
 
     def _loss(self, vector: torch.Tensor, step: int, number: int) -> float:
         """The loss of a step's batches at a point of the chain; of a pivot its gradient as well."""
@@ -127,7 +130,7 @@ class _NebRun(FitRun):
             with torch.set_grad_enabled(vector.requires_grad):
                 loss = self.objective.loss(self._coordinates.trainable(vector), batch) / count
             t = number / (len(self._pivots) + 1)
-            self._check_finite(loss.item(), "the loss", t=t, step=step)
+            self._check_finite(loss.item(), "the loss", where=f"t={t:.4f}", step=step)
             if vector.requires_grad:
                 loss.backward()
             total += loss.item()
@@ -145,14 +148,12 @@ class _NebRun(FitRun):
         return self.settings.num_steps // self.settings.num_cycles
 
     def _measure(self) -> dict[str, float]:
-        """The worst loss inside the chain; the losses of all segments are remembered for `_after_validation`."""
+        """The worst of the positions inside the chain; the losses of all segments are remembered for `_after_validation`."""
         segments, inside = len(self._pivots) + 1, self.settings.segment_points + 1
         positions = [place / (segments * inside) for place in range(segments * inside + 1)]
         losses = torch.from_numpy(self.objective.validation.losses(self._curve(), positions, step=self.state.step))
         self._measured = losses.unfold(0, inside + 1, inside)  # [S, M], ends shared
-        highest = int(losses[1:-1].argmax()) + 1
-        found = {"worst_loss": float(losses[highest]), "worst_t": positions[highest]}
-        return {**found, "num_pivots": len(self._pivots)}
+        return {**highest(positions[1:-1], losses[1:-1].numpy()), "num_pivots": len(self._pivots)}
 
     def _after_validation(self) -> None:
         """New pivots where the loss on a segment stands out; every cycle begins with a new optimiser."""

@@ -9,7 +9,7 @@ import torch
 from modeconn.fitting.bends import Bends
 from modeconn.fitting.objective import Objective, check_curve
 from modeconn.fitting.result import CurveFit
-from modeconn.fitting.run import FitRun, Progress, optimizer_of
+from modeconn.fitting.run import Backward, FitRun, Progress, optimizer_of
 from modeconn.fitting.schedule import positions
 from modeconn.fitting.settings import FitSettings
 from modeconn.fitting.state import FitStore
@@ -31,8 +31,8 @@ def fit_curve(
 
     Minimises `E_t sum_i w_i L_i(path(t))` with t uniform in (0, 1) by stochastic gradients (Garipov 2018,
     arXiv 1802.10026): every step draws positions and a batch, and the bends receive `c_k(t)` times the gradient at
-    the point. The ends are never touched. The curve that is returned is the one with the lowest worst loss on the
-    validation split.
+    the point. The ends are never touched. The curve that is returned is the one whose worst loss of `eval_points`
+    positions is the lowest on the validation split.
 
     Args:
         curve: A curve with bends; `BezierCurve.between(start, end, num_bends=1)` starts on the line.
@@ -87,7 +87,7 @@ class _CurveRun(FitRun):
         """The curve through the bends."""
         return self._bends.curve()
 
-    def _backward(self, step: int) -> dict[str, float]:
+    def _backward(self, step: int) -> Backward:
         """The gradients of one batch, or several, at every position of the step."""
         per_position = self.settings.gradient_accumulation_steps
         batches = self.objective.batches_per_step
@@ -95,13 +95,13 @@ class _CurveRun(FitRun):
         total = 0.0
         for number, t in enumerate(t for t in drawn for _ in range(per_position)):
             loss = self.objective.loss(self._bends.at(t), step * batches + number) / batches
-            self._check_finite(loss.item(), "the loss", t=t, step=step)
+            self._check_finite(loss.item(), "the loss", where=f"t={t:.4f}", step=step)
             loss.backward()
             total += loss.item()
-        return {"t": drawn[-1], "loss": total}
+        return Backward({"t": drawn[-1], "loss": total}, f"t={', '.join(f'{t:.4f}' for t in drawn)}")
 
     def _measure(self) -> dict[str, float]:
-        """The worst loss along the curve."""
+        """The worst of the validation positions."""
         return self.objective.validation.worst(self._curve(), step=self.state.step)
 
     @property

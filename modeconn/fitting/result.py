@@ -14,10 +14,11 @@ class CurveFit:
     """A fitted curve.
 
     Attributes:
-        curve: The curve whose worst validation loss was the lowest; its ends are those that were given.
-        history: One row a step: step, t (of the last position; AutoNEB: of the highest pivot), learning_rate, loss
-            (nats per scored token, mean over the step's positions), grad_norm; and at validations worst_loss and
-            worst_t, missing elsewhere (AutoNEB: num_pivots as well). Step 0 is the curve before the fit.
+        curve: The curve whose worst loss of the validation positions was the lowest; its ends are those that were given.
+        history: One row a step: step, t (of the last position; AutoNEB: of the highest pivot), loss (nats per scored
+            token, mean over the step's positions), learning_rate, grad_norm; and at validations worst_loss, worst_t and
+            worst_of: the highest loss of so many positions, and where; missing elsewhere (AutoNEB: num_pivots as
+            well). Step 0 is the curve before the fit.
         settings: How it was fitted.
         best_step: The step after which the curve was taken.
         stopped_early: Whether it stopped before its last step.

@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,19 @@ from modeconn.fitting.state import FitState, FitStore
 from modeconn.paths.path import Path
 
 Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Backward:
+    """Where the gradients of a step come from.
+
+    Attributes:
+        row: What the history notes of the step, `loss` (nats per scored token) among it.
+        where: All points whose gradients were added up, in words: "t=0.2, 0.7".
+    """
+
+    row: dict[str, float]
+    where: str
 
 
 class FitRun(ABC):
@@ -36,6 +50,7 @@ class FitRun(ABC):
         self._given, self._store = curve, store
         self._optimizer: torch.optim.Optimizer  # made by the method, of its tensors
         self._whole = True  # whether tensors and state belong together
+        self._stored_step: int | None = None  # that of the state in the store
         self.state = FitState(identity=objective.identity(curve, settings))
 
     @property
@@ -52,12 +67,12 @@ class FitRun(ABC):
         """The curve as it is now, bound to the model."""
 
     @abstractmethod
-    def _backward(self, step: int) -> dict[str, float]:
-        """Add up the gradients of a step; `t` and `loss` of its row of the history."""
+    def _backward(self, step: int) -> Backward:
+        """Add up the gradients of a step."""
 
     @abstractmethod
     def _measure(self) -> dict[str, float]:
-        """Validate; `worst_loss` and `worst_t`."""
+        """Validate; `worst_loss` among what is found."""
 
     @property
     @abstractmethod
@@ -82,7 +97,7 @@ class FitRun(ABC):
                 self._validate_if_due()
                 self._keep_if_due()
                 if progress:
-                    told = f"worst loss {self.state.best_worst:.4f}"
+                    told = f"worst loss of its positions {self.state.best_worst:.4f}"
                     progress(self.state.step, self.settings.num_steps, told)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(self._interrupted())
@@ -101,9 +116,9 @@ class FitRun(ABC):
     def _step(self) -> None:
         """One step of the optimiser."""
         step = self.state.step
-        row = self._backward(step)
+        found = self._backward(step)
         norm = float(torch.nn.utils.clip_grad_norm_(self.tensors, self.settings.max_grad_norm))
-        self._check_finite(norm, "the gradient", t=row["t"], step=step)
+        self._check_finite(norm, "the gradient", where=found.where, step=step)
         rate = learning_rate(self.settings, step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -111,7 +126,7 @@ class FitRun(ABC):
             self._optimizer.step()
             self._optimizer.zero_grad()
             self._after_step()
-            self.state.moved({"step": step + 1, "t": row["t"], "learning_rate": rate, **row, "grad_norm": norm})
+            self.state.moved({"step": step + 1, **found.row, "learning_rate": rate, "grad_norm": norm})
 
     def _validate_if_due(self) -> None:
         """Measure the curve before the fit, every so many steps and at the end; keep it."""
@@ -138,14 +153,14 @@ class FitRun(ABC):
         if every > 0 and step % every == 0 and self.state.validated_step != step:
             self._keep()
 
-    def _check_finite(self, value: float, what: str, *, t: float, step: int) -> None:
+    def _check_finite(self, value: float, what: str, *, where: str, step: int) -> None:
         """Raise if a number is NaN or infinite; the bends have not moved since the last good step."""
         if math.isfinite(value):
             return
         raise FitStopped(
             f"{what} of the fit is not finite",
             expected="a number",
-            got=f"{value} at t={t:.4f}, step {step + 1}",
+            got=f"{value} at {where}, step {step + 1}",
             remedy=self._way_out(),
             fit=self._kept_result(),
         )
@@ -179,7 +194,11 @@ class FitRun(ABC):
             return "the fit is lost: fit_curve(..., store=...) keeps its state"
         if self._whole:
             self._keep()
-        return f"the fit stopped after step {self.state.step}; started again in the same way it goes on from there"
+        if self._stored_step is None:
+            return "the fit stopped before anything of it was kept; started again it begins anew"
+        return (
+            f"the fit is kept as it was after step {self._stored_step}; started again in the same way it goes on there"
+        )
 
     def _keep(self) -> None:
         """Store all that the next step depends on."""
@@ -187,6 +206,7 @@ class FitRun(ABC):
             self.state.bends = [tensor.detach().clone() for tensor in self.tensors]
             self.state.optimizer = self._optimizer.state_dict()
             self._store.save(copy.deepcopy(self.state))  # the fit goes on, what is kept does not
+            self._stored_step = self.state.step
 
     def _restore(self, state: FitState) -> None:
         """Go on from a stored state.
@@ -201,7 +221,7 @@ class FitRun(ABC):
                 got="a state of another fit",
                 remedy="fit with the settings of that fit, or give an empty store",
             )
-        self.state = copy.deepcopy(state)
+        self.state, self._stored_step = copy.deepcopy(state), state.step
         self._load(state.bends)
         self._optimizer.load_state_dict(state.optimizer)
 

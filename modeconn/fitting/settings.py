@@ -36,6 +36,9 @@ class FitSettings:
     )
     bf16: bool = field(default=False, metadata=flag_help("autocast to bf16; the points stay in float32"))
     score_eos: bool = field(default=True, metadata=flag_help("train the end-of-sequence token after the answer"))
+    eval_score_eos: bool = field(
+        default=False, metadata=flag_help("score the end-of-sequence token in validation, too")
+    )
     separator: str = field(default=" ", metadata=flag_help("between prompt and answer, where neither has a blank"))
     mask_labels: bool = field(
         default=False, metadata=flag_help("leave out classes that are not the task's own (classifiers)")
@@ -45,8 +48,10 @@ class FitSettings:
     train_split: str = field(default="train", metadata=flag_help("split that the bends are fitted on"))
     eval_split: str = field(default="eval", metadata=flag_help("validation split; never the test split"))
     eval_steps: int = field(default=100, metadata=flag_help("steps between validations; 0 validates at the end only"))
-    eval_points: int = field(default=5, metadata=flag_help("positions of a validation, evenly spaced inside (0, 1)"))
-    patience: int = field(default=5, metadata=flag_help("validations without a lower worst loss before it stops"))
+    eval_points: int = field(default=5, metadata=flag_help("positions of a validation: Chebyshev nodes inside (0, 1)"))
+    patience: int = field(
+        default=5, metadata=flag_help("validations without a lower worst loss of their positions before it stops")
+    )
     save_steps: int = field(
         default=0, metadata=flag_help("steps between kept states; 0 keeps one at every validation only")
     )

@@ -19,7 +19,7 @@ class FitState:
         bends: The tensors that are trained.
         shares: AutoNEB: the part of the chain's length that each segment has.
         optimizer: State of the optimiser.
-        best: The tensors at the lowest worst loss so far.
+        best: The tensors at the lowest worst loss of the validation positions so far.
         best_worst: That loss, in nats per scored token.
         best_step: The step after which it was measured.
         validations_since_best: Validations since then.

@@ -39,6 +39,7 @@ from modeconn.models.placing import Weights, check_fits, placed
 from modeconn.models.prompted import loaded_from_folder, room_for_prompts
 from modeconn.models.quantised import loading_options
 from modeconn.models.reference import loaded_by_transformers, overwritten
+from modeconn.models.scoring import score_split
 from modeconn.models.splits import encode_split
 from modeconn.models.vocabulary import fit_vocabulary
 from modeconn.tasks.encoding import EncodingSettings
@@ -236,27 +237,17 @@ class AdapterModel:
         """Whether the base has a parameter of this name."""
         return Weights(self.module).has(parameter)
 
-    @torch.inference_mode()
     def score_rows(self, module: nn.Module, encoded: EncodedTask) -> tuple[np.ndarray, np.ndarray]:
         """Loss and correctness of the rows that the batches hold, by any module of this architecture.
 
         Returns:
             `[R]` float64 losses in nats and `[R]` floats in {0, 1}, in the order of the split's rows; NaN for rows
             that no batch holds.
+
+        Raises:
+            ModelError: If the memory is too small for a single row; batches that do not fit are taken in halves.
         """
-        allowed, choices = (
-            None if tokens is None else torch.tensor(tokens, device=self.device)
-            for tokens in (encoded.allowed, encoded.rows.label_tokens)
-        )
-        scored = [
-            score_batch(self.family, module, batch.to(self.device), allowed=allowed, choices=choices)
-            for batch in encoded.batches
-        ]
-        order = np.asarray(encoded.order)
-        loss, correct = (np.full(len(encoded.rows.rows), np.nan) for _ in range(2))
-        loss[order] = torch.cat([pair[0] for pair in scored]).double().cpu().numpy()
-        correct[order] = torch.cat([pair[1] for pair in scored]).double().cpu().numpy()
-        return loss, correct
+        return score_split(self, module, encoded)
 
     def row_tokens(self, encoded: EncodedTask) -> np.ndarray:
         """Scored tokens of every row, `[R]`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from modeconn.models.packed_rows import Packed
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.questions import Questions
 from modeconn.tasks.rows import EncodedRows
@@ -18,17 +19,18 @@ class Batch:
     Attributes:
         inputs: The model's arguments, `[B, L]` each; `[1, T]` where the rows stand one after the other.
         targets: Tokens to score `[B, A]`, padded with -100; classes `[B, 1]` for a classifier.
-        lengths: The tokens of each of the rows that stand one after the other; None where they are padded.
+        packed: How rows that stand one after the other do so; None where they are padded.
     """
 
     inputs: dict[str, torch.Tensor]
     targets: torch.Tensor
-    lengths: tuple[int, ...] | None = None
+    packed: Packed | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
         inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
-        return Batch(inputs, self.targets.to(device, non_blocking=True), self.lengths)
+        packed = None if self.packed is None else self.packed.to(device)
+        return Batch(inputs, self.targets.to(device, non_blocking=True), packed)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The three kinds of models: how each reads a task, and how it scores a batch."""
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,7 +9,9 @@ import torch
 from torch.nn import functional
 
 from modeconn.models.encoded import Batch, pad
-from modeconn.models.packing import pack, packed_classes, packed_logits, unpack
+from modeconn.models.likelihood import in_pieces, likelihoods, most_positions
+from modeconn.models.packed_rows import continued, ended, unpack
+from modeconn.models.packing import packed_classes, packed_logits, scored_logits
 from modeconn.tasks.encoding import (
     EncodingSettings,
     Tokenizer,
@@ -55,10 +58,12 @@ class Causal:
 
     Attributes:
         packed: Whether rows stand one after the other instead, without padding.
+        lean: Whether packed rows go through the last layer at scored positions only, and through the head in pieces.
     """
 
     task_type: str = "CAUSAL_LM"
     packed: bool = False
+    lean: bool = False
 
     def encode(
         self, task: Task, split: str, tokenizer: Tokenizer, max_length: int, settings: EncodingSettings
@@ -72,10 +77,11 @@ class Causal:
 
     def collate(self, rows: list[Row], pad_id: int) -> Batch:
         """Inputs `[B, L]` padded on the left, or packed, and targets `[B, A]` that belong to the last A positions."""
-        read = [(row.context + row.targets)[:-1] for row in rows]
         targets = pad([row.targets for row in rows], IGNORED, left=True)
         if self.packed:
-            return Batch(pack(read), targets, tuple(map(len, read)))
+            inputs, packed = continued(rows)
+            return Batch(inputs, targets, packed)
+        read = [(row.context + row.targets)[:-1] for row in rows]
         mask = pad([[1] * len(tokens) for tokens in read], 0, left=True)  # [B, L]
         inputs = {
             "input_ids": pad(read, pad_id, left=True),
@@ -86,8 +92,9 @@ class Causal:
 
     def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """The head at the last A positions only, where the model offers it."""
-        if batch.lengths is not None and reads_packed(model):
-            return packed_logits(model, batch.inputs, batch.lengths, batch.targets != IGNORED)
+        if batch.packed is not None and reads_packed(model):
+            found = torch.cat(list(self.pieces(model, batch)))[batch.packed.places]  # [S, C] -> [B, A, C]
+            return found.masked_fill((batch.targets == IGNORED)[..., None], 0.0)
         batch = padded(batch, left=True)
         accepted = inspect.signature(model.forward).parameters
         inputs = {name: value for name, value in batch.inputs.items() if name in accepted}
@@ -95,6 +102,14 @@ class Causal:
         if "logits_to_keep" in accepted:
             return model(**inputs, use_cache=False, logits_to_keep=width).logits
         return model(**inputs, use_cache=False).logits[:, -width:]
+
+    def pieces(self, model: torch.nn.Module, batch: Batch) -> Iterable[torch.Tensor]:
+        """Logits of a packed batch at its scored positions, `[s, C]` at a time."""
+        assert batch.packed is not None
+        if not self.lean:
+            return in_pieces(packed_logits(model, batch.inputs, batch.packed))
+        most = most_positions(int(model.config.get_text_config().vocab_size))  # type: ignore[union-attr, operator]
+        return scored_logits(model, batch.inputs, batch.packed, most=most)
 
 
 @dataclass(frozen=True)
@@ -140,11 +155,13 @@ class Classifier:
     Attributes:
         labels: Names of the classes, in the order of the head.
         packed: Whether texts stand one after the other instead of being padded.
+        lean: Whether packed texts go through the last layer at the position only that the head reads.
     """
 
     labels: tuple[str, ...]
     task_type: str = field(default="SEQ_CLS")
     packed: bool = False
+    lean: bool = False
 
     def encode(
         self, task: Task, split: str, tokenizer: Tokenizer, max_length: int, settings: EncodingSettings
@@ -162,7 +179,8 @@ class Classifier:
         contexts = [row.context for row in rows]
         targets = torch.tensor([row.targets for row in rows])
         if self.packed:
-            return Batch(pack(contexts), targets, tuple(map(len, contexts)))
+            inputs, packed = ended(contexts)
+            return Batch(inputs, targets, packed)
         inputs = {
             "input_ids": pad(contexts, pad_id, left=False),
             "attention_mask": pad([[1] * len(context) for context in contexts], 0, left=False),
@@ -171,8 +189,8 @@ class Classifier:
 
     def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """One row of logits a text."""
-        if batch.lengths is not None and reads_packed(model):
-            return packed_classes(model, batch.inputs, batch.lengths)[:, None, :]
+        if batch.packed is not None and reads_packed(model):
+            return packed_classes(model, batch.inputs, batch.packed, lean=self.lean)[:, None, :]
         batch = padded(batch, left=False)
         return model(**batch.inputs).logits[:, None, :]  # [B, C] -> [B, 1, C]
 
@@ -184,9 +202,9 @@ def reads_packed(model: torch.nn.Module) -> bool:
 
 def padded(batch: Batch, *, left: bool) -> Batch:
     """A batch whose rows are padded; the same one if they are."""
-    if batch.lengths is None:
+    if batch.packed is None:
         return batch
-    inputs = unpack(batch.inputs, batch.lengths, left=left)
+    inputs = unpack(batch.inputs, batch.packed, left=left)
     if left:
         inputs["position_ids"] = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
     return Batch(inputs, batch.targets)
@@ -213,19 +231,19 @@ def score_batch(
         The negative log-likelihood of each row's targets in nats, `[B]` float32 (float64 for a float64 model), and
         whether all of them are the likeliest, `[B]` bool.
     """
+    pieces, places = _scored(family, model, batch)
+    ignored = batch.targets == IGNORED
+    loss, right = likelihoods(pieces, places, batch.targets.masked_fill(ignored, 0), allowed=allowed, choices=choices)
+    return loss.masked_fill(ignored, 0.0).sum(1), (right | ignored).all(1)
+
+
+def _scored(family: Family, model: torch.nn.Module, batch: Batch) -> tuple[Iterable[torch.Tensor], torch.Tensor]:
+    """Logits in pieces, and for every target `[B, A]` the position among them that tells its likelihood."""
+    if isinstance(family, Causal) and batch.packed is not None and reads_packed(model):
+        return family.pieces(model, batch), batch.packed.places
     logits = family.logits(model, batch)  # [B, A, C]
-    if logits.dtype != torch.float64:
-        logits = logits.float()
-    if allowed is not None:
-        barred = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        barred[allowed] = False
-        logits = logits.masked_fill(barred, -torch.inf)
-    loss = functional.cross_entropy(
-        logits.transpose(1, 2), batch.targets, ignore_index=IGNORED, reduction="none"
-    )  # [B, A]
-    likeliest = logits.argmax(-1) if choices is None else choices[logits[..., choices].argmax(-1)]  # [B, A]
-    right = (likeliest == batch.targets) | (batch.targets == IGNORED)
-    return loss.sum(1), right.all(1)
+    places = torch.arange(batch.targets.numel(), device=batch.targets.device).view_as(batch.targets)
+    return in_pieces(logits.flatten(0, 1)), places
 
 
 def family_of(task_type: str, labels: tuple[str, ...] | None) -> Family:

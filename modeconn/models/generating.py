@@ -10,6 +10,7 @@ from torch import nn
 
 from modeconn.models.encoded import EncodedTask, ExampleSums, Outputs, pad, reduce_rows
 from modeconn.models.family import Classifier, Family, Seq2Seq
+from modeconn.models.halving import in_halves
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.questions import (
@@ -95,12 +96,17 @@ def write(
     lengths = [len(questions.contexts[number]) + questions.num_new for number in numbers]
     ends = end_tokens(model)
     found: dict[int, tuple[int, ...]] = {}
-    for places in token_budget_batches(lengths, split.settings.token_budget):
-        group = [numbers[place] for place in places]
+
+    def answers(group: Sequence[int]) -> dict[int, tuple[int, ...]]:
         rows = [Row(questions.contexts[number], (), number, questions.lead) for number in group]
         # A prompted model has no cache of its own kind.
         tokens = (_with_cache if hasattr(module, "generate") else _without_cache)(model, module, rows, questions, ends)
-        found |= {number: _until_end(row, ends) for number, row in zip(group, tokens.tolist(), strict=True)}
+        return {number: _until_end(row, ends) for number, row in zip(group, tokens.tolist(), strict=True)}
+
+    for places in token_budget_batches(lengths, split.settings.token_budget):
+        group = [numbers[place] for place in places]
+        for some in in_halves(answers, group, lambda number: len(questions.contexts[number]) + questions.num_new):
+            found |= some
     return [found[number] for number in numbers]
 
 

@@ -15,7 +15,9 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.base_folders import Sameness, compared
 from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model
 from modeconn.adapters.skeleton import AUTO_CLASSES, task_type_of
+from modeconn.adapters.tokenizers import sources_of, tokenizer_folder
 from modeconn.errors import ModelError, listed
+from modeconn.models.expert_products import settle_experts
 from modeconn.models.quantised import check_in_full_precision, settle
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -121,6 +123,7 @@ def load_base(
             remedy="give the model that the adapters were trained on",
         )
     settle(model)
+    settle_experts(model)
     return LoadedBase(model.eval().requires_grad_(False), frozenset(absent))
 
 
@@ -148,8 +151,7 @@ def named_base(adapters: Sequence[Adapter]) -> str:
 
 def tokenizer_source(base: str | Path, adapters: Sequence[Adapter]) -> str | Path:
     """Where the tokenizer of points with a vocabulary of their own is: beside one of them, else the base's."""
-    folders = [adapter.source for adapter in adapters if adapter.source is not None]
-    return next((folder for folder in folders if (folder / "tokenizer_config.json").exists()), base)
+    return tokenizer_folder(sources_of(adapters)) or base
 
 
 def set_padding(config: Any, tokenizer: Any) -> None:  # noqa: ANN401

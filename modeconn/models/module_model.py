@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from torch import nn
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.config import AdapterConfig
 from modeconn.errors import ModelError, TaskError, listed
+from modeconn.models.code_identity import architecture_identity, function_identity, tensor_identity
 from modeconn.models.encoded import ExampleSums
-from modeconn.models.fingerprint import base_fingerprint
+from modeconn.models.norm_statistics import is_statistic, own_statistics, running_norms, statistics_of
 from modeconn.models.placing import check_fits, placed
 
 LossFunction = Callable[[Any, torch.Tensor], torch.Tensor]
@@ -26,12 +27,27 @@ Tensors = tuple[torch.Tensor, torch.Tensor]
 def module_point(module: nn.Module, *, name: str = "point") -> Adapter:
     """The parameters of a module as a point, copied in float32; buffers are no coordinates.
 
+    The point notes what the buffers hold that are no running statistics, so that a model in which they are others
+    refuses it.
+
     Args:
         module: A trained module.
         name: How tables call the point.
     """
     tensors = {key: value.detach().to("cpu", torch.float32, copy=True) for key, value in module.named_parameters()}
-    return Adapter.from_tensors(tensors, AdapterConfig.parse({"peft_type": "MODULE"}, name), name=name)
+    config = AdapterConfig.parse({"peft_type": "MODULE"}, name)
+    return Adapter.from_tensors(tensors, config, name=name, provenance={"buffers": _fixed_buffers(module)})
+
+
+def _fixed_buffers(module: nn.Module) -> dict[str, str]:
+    """A hash of every buffer that is no running statistic of a norm."""
+    return {name: tensor_identity(one) for name, one in module.named_buffers() if not is_statistic(module, name)}
+
+
+def _kinds(norms: Sequence[nn.Module]) -> str:
+    """What norms are called, each kind once."""
+    named = {"batch norm" if isinstance(one, nn.modules.batchnorm._BatchNorm) else "instance norm" for one in norms}
+    return " and ".join(sorted(named))
 
 
 @dataclass(frozen=True)
@@ -100,18 +116,22 @@ def _right(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 class ModuleModel:
     """A module, a loss and a score as a function of a point (see `module_point`).
 
-    Batch-norm statistics belong to a point and not to the line between two: where the module has batch norm they are
-    made anew at every point from `norm_inputs` (Garipov 2018, arXiv 1802.10026), and put back afterwards.
+    Running statistics of batch and instance norm belong to a point and not to the line between two: where the module
+    has some they are made anew at every point from `norm_inputs` (Garipov 2018, arXiv 1802.10026), and put back
+    afterwards. All other buffers are the module's at every point; checkpoints in which they differ are refused.
 
     Args:
         module: The architecture; its parameters' values do not matter.
         loss: Outputs and targets -> loss of every example, `[B]`, nats.
         score: Outputs and targets -> score of every example in [0, 1]; whether the likeliest class is right by default.
-        norm_inputs: Training inputs, `[M, ...]`, for batch-norm statistics.
+        norm_inputs: Training inputs, `[M, ...]`, for these statistics.
         batch_size: Examples a batch.
+        identity: A name for what loss and score compute, where it cannot be told from their code (see
+            `code_identity`); numbers that were stored under one name are taken for each other's.
 
     Raises:
-        ModelError: If the module has batch norm and there are no `norm_inputs`.
+        ModelError: If the module's norms keep running statistics and there are no `norm_inputs`, or it cannot be told
+            what loss or score compute.
     """
 
     def __init__(
@@ -122,20 +142,21 @@ class ModuleModel:
         score: ScoreFunction = _right,
         norm_inputs: torch.Tensor | None = None,
         batch_size: int = 256,
+        identity: str | None = None,
     ) -> None:
         self.module, self.loss, self.score = module.eval(), loss, score
         self.norm_inputs, self.batch_size = norm_inputs, batch_size
-        self._norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-        self._norms = [part for part in self._norms if part.track_running_stats]
+        self._norms = running_norms(module)
         if self._norms and norm_inputs is None:
             raise ModelError(
-                "the module has batch norm, whose statistics are those of one point only",
+                f"the module has {_kinds(self._norms)}, whose statistics are those of one point only",
                 expected="training inputs from which they are made at every point",
                 got="no norm_inputs",
                 remedy="ModuleModel(module, loss, norm_inputs=train_inputs)",
             )
         self.base_name = type(module).__name__
-        self.fingerprint = base_fingerprint(module)
+        self._buffers = _fixed_buffers(module)
+        self.fingerprint = self._identity(identity)
 
     @property
     def device(self) -> torch.device:
@@ -175,6 +196,23 @@ class ModuleModel:
                 got=f"nothing for {listed(missing)}",
                 remedy="make the point from the whole module",
             )
+        self._check_buffers(point)
+
+    def _check_buffers(self, point: Adapter) -> None:
+        """Raise if a point was made from a module whose buffers held something else.
+
+        Raises:
+            ModelError: With their names.
+        """
+        noted = point.provenance.get("buffers", self._buffers)
+        differing = {name for name in noted.keys() | self._buffers.keys() if noted.get(name) != self._buffers.get(name)}
+        if differing:
+            raise ModelError(
+                f"buffers of {point.name} and of {self.base_name} differ, and buffers are no coordinates of a path",
+                expected="buffers that all checkpoints have in common, such as a table of positions",
+                got=f"other values in {listed(differing)}",
+                remedy="make what is learnt an nn.Parameter, or give all modules the same buffers before module_point",
+            )
 
     def encode(self, task: TensorTask, split: str = "test", settings: object = None) -> TensorSplit:
         """A split of a task.
@@ -197,7 +235,7 @@ class ModuleModel:
     def at(self, point: Adapter) -> Iterator[nn.Module]:
         """The module at a point, statistics of its batch norm included; afterwards it is what it was."""
         check_fits(self.module, point, self.base_name)
-        with placed(self.module, point), self._statistics(self.module, self._norms):
+        with placed(self.module, point), self._statistics(self.module):
             yield self.module
 
     @contextmanager
@@ -207,8 +245,7 @@ class ModuleModel:
         changed = {name: self.weight(name) + update.dense() for name, update in point.updates.items()}
         unused = module.load_state_dict({**point.saved, **changed}, strict=False).unexpected_keys
         assert not unused, f"the point was checked, and yet nothing takes {unused}"
-        norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-        with self._statistics(module, [part for part in norms if part.track_running_stats]):
+        with self._statistics(module):
             yield module
 
     def evaluate(self, point: Adapter, encoded: Sequence[TensorSplit]) -> list[ExampleSums]:
@@ -240,50 +277,18 @@ class ModuleModel:
 
     def batch_losses(self, batch: Tensors) -> torch.Tensor:
         """Losses of a batch with gradients, `[B]`; batch norm takes the batch's own statistics, and keeps its own."""
-        for norm in self._norms:
-            norm.train()
-        with ExitStack() as undo:
-            for norm in self._norms:
-                undo.callback(norm.eval)
-                undo.enter_context(_kept_buffers(norm))
+        with own_statistics(self._norms):
             return self.loss(self.module(batch[0]), batch[1])
 
     @contextmanager
-    def _statistics(self, module: nn.Module, norms: Sequence[Any]) -> Iterator[None]:
-        """A context in which batch norm has the statistics of the module's present weights."""
-        with ExitStack() as undo:
-            for norm in norms:
-                undo.enter_context(_kept_buffers(norm))
-                undo.callback(setattr, norm, "momentum", norm.momentum)
-                undo.callback(norm.eval)
-                norm.reset_running_stats()
-                norm.momentum = None  # the plain mean over batches
-                norm.train()
-            if norms:
-                self._run_through(module)
-            for norm in norms:
-                norm.eval()
+    def _statistics(self, module: nn.Module) -> Iterator[None]:
+        """A context in which a module's norms have the statistics of its present weights."""
+        with statistics_of(module, self.norm_inputs, batch_size=self.batch_size):
             yield
 
-    @torch.no_grad()
-    def _run_through(self, module: nn.Module) -> None:
-        """Show the module its training inputs, in batches of one size: their statistics weigh alike."""
-        inputs = self.norm_inputs
-        assert inputs is not None  # the constructor has seen to it
-        whole = max(self.batch_size, len(inputs) - len(inputs) % self.batch_size)
-        for start in range(0, min(whole, len(inputs)), self.batch_size):
-            module(inputs[start : start + self.batch_size].to(self.device))
-
-
-@contextmanager
-def _kept_buffers(module: nn.Module) -> Iterator[None]:
-    """A context in which a module writes to copies of its buffers; its own are never touched.
-
-    Written and put back in place, they would be buffers that the backward pass finds changed.
-    """
-    before = dict(module._buffers)
-    module._buffers.update({name: value.clone() for name, value in before.items() if value is not None})
-    try:
-        yield
-    finally:
-        module._buffers.update(before)
+    def _identity(self, named: str | None) -> str:
+        """SHA-256 in hex of all that decides the numbers, apart from point and data: no parameter's value."""
+        computed = named or (function_identity(self.loss, "the loss"), function_identity(self.score, "the score"))
+        inputs = None if self.norm_inputs is None else tensor_identity(self.norm_inputs)
+        architecture = architecture_identity(self.module, without=lambda name: is_statistic(self.module, name))
+        return hashlib.sha256(repr((architecture, inputs, self.batch_size, computed)).encode()).hexdigest()

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from modeconn.models.family import Causal, Classifier, Family
+from modeconn.models.family import IGNORED, Causal, Classifier, Family
 from modeconn.tasks.rows import Row
 
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 _LENGTHS = (7, 4, 4, 1)
+_ANSWERS = ((2, 3, 1), (1,), (2,), (1,))  # tokens of the answers to each: several share their context
 _MOST = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the largest logit; half precision below
 _MOST_OF_HALF = 3e-2
 
@@ -19,7 +20,8 @@ def with_packing(family: Family, module: nn.Module, *, wanted: bool | None = Non
     """The family, reading rows without padding where that gives the same logits.
 
     A few rows of different lengths are read packed and one by one. What cannot be packed is padded: models with an
-    attention of their own, encoder-decoders, heads of another form.
+    attention of their own, encoder-decoders, heads of another form. Where the last layer cannot run at the scored
+    positions only, it runs at all.
 
     Args:
         family: How the model is called.
@@ -28,13 +30,15 @@ def with_packing(family: Family, module: nn.Module, *, wanted: bool | None = Non
     """
     if wanted is False or not isinstance(family, Causal | Classifier) or _sees_less(module):
         return family
-    packed = replace(family, packed=True)
-    return packed if _agree(packed, family, module) else family
+    for packed in (replace(family, packed=True, lean=True), replace(family, packed=True)):
+        if _agree(packed, family, module):
+            return packed
+    return family
 
 
 def without_packing(family: Family) -> Family:
     """The same family, reading padded rows."""
-    return replace(family, packed=False) if isinstance(family, Causal | Classifier) else family
+    return replace(family, packed=False, lean=False) if isinstance(family, Causal | Classifier) else family
 
 
 def _sees_less(module: Any) -> bool:  # noqa: ANN401
@@ -49,11 +53,12 @@ def _agree(packed: Family, padded: Family, module: Any) -> bool:  # noqa: ANN401
     """Whether the logits of packed rows are those of rows alone."""
     try:
         rows = _rows(module, causal=isinstance(packed, Causal))
-        together = packed.logits(module, packed.collate(rows, 0).to(module.device)).double()  # [B, A, C]
+        batch = packed.collate(rows, 0).to(module.device)
+        together = packed.logits(module, batch)[batch.targets != IGNORED].double()  # [S, C]
         alone = [padded.logits(module, padded.collate([row], 0).to(module.device)).double()[0] for row in rows]
     except Exception:  # whatever a model does that nobody thought of: it is read with padding then
         return False
-    expected = torch.stack(alone)
+    expected = torch.cat(alone)
     if not torch.isfinite(expected).all():
         return False
     most = _MOST.get(module.dtype, _MOST_OF_HALF) * float(expected.abs().max())
@@ -61,11 +66,16 @@ def _agree(packed: Family, padded: Family, module: Any) -> bool:  # noqa: ANN401
 
 
 def _rows(module: Any, *, causal: bool) -> list[Row]:  # noqa: ANN401
-    """Rows of fixed tokens that repeat nowhere early, with one scored token each."""
+    """Rows of fixed tokens that repeat nowhere early; a decoder's with answers of several lengths."""
     tokens = torch.Generator().manual_seed(0)
     size = int(module.config.get_text_config().vocab_size)
-    drawn = [torch.randint(size, (length,), generator=tokens).tolist() for length in _LENGTHS]
+
+    def drawn(length: int) -> tuple[int, ...]:
+        return tuple(torch.randint(size, (length,), generator=tokens).tolist())
+
+    contexts = [drawn(length) for length in _LENGTHS]
     if causal:
-        return [Row(tuple(one), (one[-1],), number) for number, one in enumerate(drawn)]
+        answers = enumerate(zip(contexts, _ANSWERS, strict=True))
+        return [Row(context, drawn(length), n) for n, (context, lengths) in answers for length in lengths]
     pad = module.config.pad_token_id
-    return [Row(tuple((t + 1) % size if t == pad else t for t in one), (0,), n) for n, one in enumerate(drawn)]
+    return [Row(tuple((t + 1) % size if t == pad else t for t in one), (0,), n) for n, one in enumerate(contexts)]

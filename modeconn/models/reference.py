@@ -23,8 +23,17 @@ def overwritten(point: Adapter, dtype: torch.dtype) -> list[str]:
         dtype: The base's.
 
     Raises:
-        ModelError: If PEFT must decompose the base's weights and cannot in this dtype.
+        ModelError: If PEFT cannot load the point on this machine, or must decompose the base's weights and cannot in
+            this dtype.
     """
+    if reason := point.config.kind.unloadable(point.tensors):
+        raise ModelError(
+            f"PEFT cannot load {point.name} on this machine",
+            expected="an adapter that PEFT can load, to compare the end of the path with",
+            got=reason,
+            remedy="evaluate on a machine with a GPU and its compiler (nvcc), or, in Python, without the comparison:"
+            " evaluate_path(..., check=False); modeconn export --merged needs no PEFT",
+        )
     endings = point.config.kind.overwrites(point.config.raw)
     if dtype == torch.float64 and ".weight" in endings:
         raise ModelError(

@@ -1,14 +1,17 @@
 """A task's split as the batches that a model reads at every point."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from modeconn.models.encoded import EncodedTask
-from modeconn.models.family import Classifier, Family
+from modeconn.models.family import Causal, Classifier, Family
 from modeconn.models.generating import questions_for
 from modeconn.models.heads import without_classes
+from modeconn.models.packed_rows import by_context
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.metrics import GENERATED
+from modeconn.tasks.rows import Row
 from modeconn.tasks.task import Task
 
 
@@ -40,7 +43,7 @@ def encode_split(
     check_followed(family, settings)
     questions = questions_for(family, task, split, tokenizer, max_length=max_length, settings=settings)
     encoded = family.encode(task, split, tokenizer, max_length, settings)
-    groups = token_budget_batches([family.length(row) for row in encoded.rows], settings.token_budget)
+    groups = _batches(family, encoded.rows, settings.token_budget)
     return EncodedTask(
         task=task.name,
         split=split,
@@ -62,6 +65,15 @@ def check_followed(family: Family, settings: EncodingSettings) -> None:
     """
     if settings.mask_labels and not isinstance(family, Classifier):
         raise without_classes("mask_labels (--mask-labels)", family.task_type)
+
+
+def _batches(family: Family, rows: Sequence[Row], token_budget: int) -> list[list[int]]:
+    """Rows in batches; those that share a context are read with one of it, so they stay together."""
+    if not isinstance(family, Causal) or not family.packed:
+        return token_budget_batches([family.length(row) for row in rows], token_budget)
+    groups = by_context(rows)
+    lengths = [len(rows[one[0]].context) + sum(len(rows[row].targets) - 1 for row in one) for one in groups]
+    return [[row for one in batch for row in groups[one]] for batch in token_budget_batches(lengths, token_budget)]
 
 
 def _own_classes(family: Family, task: Task) -> tuple[int, ...] | None:

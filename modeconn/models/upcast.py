@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.expert_products import settle_experts
 from modeconn.models.point_model import PointModel
 from modeconn.models.quantised import is_quantised
 
@@ -23,4 +24,6 @@ def in_float64(model: PointModel) -> PointModel | None:
     weights = list(model.module.parameters())
     if any(is_quantised(weight) for weight in weights) or 8 * sum(w.numel() for w in weights) > _MOST_BYTES:
         return None
-    return replace(model, module=copy.deepcopy(model.module).double())
+    module = copy.deepcopy(model.module).double()
+    settle_experts(module)
+    return replace(model, module=module)

@@ -40,3 +40,18 @@ def test_a_quiet_terminal_sees_nothing(monkeypatch):
 def test_a_pipe_sees_nothing(capsys):
     work()
     assert capsys.readouterr() == ("", "")
+
+
+def test_steps_made_of_tokens_show_tokens_a_second(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress() as report:
+        report.tokens("points", 1000)
+        for done in range(3):
+            report(done, 2, "points")
+        report(1, 2, "tasks")
+    lines = terminal.getvalue().splitlines()
+    assert "tokens/s" in [line for line in lines if "points" in line][-1]
+    assert "tokens/s" not in [line for line in lines if "tasks" in line][-1]

@@ -184,3 +184,87 @@ def test_it_says_what_parameters_it_has(model):
     assert not model.has("norm.running_mean")
     assert torch.equal(model.weight("head.bias"), model.module.head.bias)
     assert not model.transposed("head.weight")
+
+
+class Tabled(nn.Module):
+    """A line and a table that is a buffer."""
+
+    def __init__(self, table=0.0):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+        self.register_buffer("table", torch.full((3,), table))
+
+    def forward(self, inputs):
+        return self.head(inputs) + self.table
+
+
+def smooth(outputs, targets):
+    return functional.cross_entropy(outputs, targets, reduction="none", label_smoothing=0.1)
+
+
+def test_a_fingerprint_is_that_of_the_architecture_whatever_its_weights(task):
+    inputs = task.splits["train"][0]
+    first, second = (mc.ModuleModel(Net(seed), loss, norm_inputs=inputs) for seed in (0, 1))
+    assert first.fingerprint == second.fingerprint
+
+
+OTHER_MODELS = {
+    "loss": lambda inputs: mc.ModuleModel(Net(), smooth, norm_inputs=inputs),
+    "score": lambda inputs: mc.ModuleModel(Net(), loss, norm_inputs=inputs, score=lambda outputs, _: outputs[:, 0]),
+    "norm_inputs": lambda inputs: mc.ModuleModel(Net(), loss, norm_inputs=inputs + 1),
+    "batch_size": lambda inputs: mc.ModuleModel(Net(), loss, norm_inputs=inputs, batch_size=7),
+    "identity": lambda inputs: mc.ModuleModel(Net(), loss, norm_inputs=inputs, identity="mine"),
+    "architecture": lambda inputs: mc.ModuleModel(nn.Sequential(Net()), loss, norm_inputs=inputs),
+}
+
+
+@pytest.mark.parametrize("made", OTHER_MODELS.values(), ids=OTHER_MODELS)
+def test_whatever_decides_the_numbers_has_another_fingerprint(made, task):
+    inputs = task.splits["train"][0]
+    assert made(inputs).fingerprint != mc.ModuleModel(Net(), loss, norm_inputs=inputs).fingerprint
+
+
+def test_a_store_does_not_give_the_numbers_of_another_loss(task, tmp_path):
+    from modeconn.evaluation.store import RunPointStore
+    from modeconn.runs import RunFolder
+
+    line = mc.LinearPath(*(mc.module_point(Net(seed), name=f"p{seed}") for seed in (1, 2)))
+    inputs, found = task.splits["train"][0], []
+    with RunFolder.open(tmp_path / "run", command="evaluate", settings={}) as run:
+        for function in (loss, smooth):
+            model = mc.ModuleModel(Net(), function, norm_inputs=inputs)
+            found.append(mc.evaluate_path(line, model, [task], num_points=3, store=RunPointStore(run)).frame)
+    with np.testing.assert_raises(AssertionError):
+        np.testing.assert_allclose(found[0]["loss"], found[1]["loss"], rtol=1e-3)
+
+
+def test_a_loss_that_cannot_be_told_needs_a_name():
+    import threading
+
+    lock = threading.Lock()
+
+    def guarded(outputs, targets):
+        with lock:
+            return loss(outputs, targets)
+
+    with pytest.raises(ModelError, match=r"it cannot be told what the loss computes"):
+        mc.ModuleModel(Tabled(), guarded)
+    named = [mc.ModuleModel(Tabled(), guarded, identity=name).fingerprint for name in ("a", "a", "b")]
+    assert named[0] == named[1] != named[2]
+
+
+def test_instance_norm_with_running_statistics_needs_inputs_as_well():
+    module = nn.Sequential(nn.Conv1d(1, 2, 1), nn.InstanceNorm1d(2, track_running_stats=True))
+    with pytest.raises(ModelError, match=r"the module has instance norm, whose statistics are those of one point"):
+        mc.ModuleModel(module, loss)
+
+
+def test_buffers_in_which_checkpoints_differ_are_refused():
+    model = mc.ModuleModel(Tabled(), loss)
+    model.check(mc.module_point(Tabled(), name="same"))
+    message = (
+        r"(?s)buffers of other and of Tabled differ.*\n  expected: .*in common"
+        r".*\n  got: other values in table\n  remedy: .*nn.Parameter"
+    )
+    with pytest.raises(ModelError, match=message):
+        model.check(mc.module_point(Tabled(1.0), name="other"))

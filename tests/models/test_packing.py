@@ -17,11 +17,13 @@ from transformers import (
 import modeconn as mc
 from modeconn.models.family import Causal, Classifier, Seq2Seq
 from modeconn.models.packable import with_packing
-from modeconn.models.packing import NAME, pack, packed_attention, packed_logits, unpack
+from modeconn.models.packed_attention import NAME, packed_attention
+from modeconn.models.packed_rows import Text, continued, ended, unpack
+from modeconn.models.packing import packed_logits
 from modeconn.tasks.batching import token_budget_batches
+from modeconn.tasks.rows import Row
 
 ROWS = [[1, 5, 6, 7, 8, 9], [1, 4, 6, 7, 3, 2], [1, 3, 2], [4]]
-LENGTHS = (6, 6, 3, 1)
 
 
 @pytest.fixture(params=["llama", "gpt2", "bert"])
@@ -38,8 +40,8 @@ def test_every_example_has_the_loss_and_score_of_padded_rows(both):
     assert not padded.family.packed
     task = random_task(labels=LABELS)
     settings = mc.EncodingSettings(token_budget=1000)
-    assert all(batch.lengths is not None for batch in packed.encode(task, settings=settings).batches)
-    assert all(batch.lengths is None for batch in padded.encode(task, settings=settings).batches)
+    assert all(batch.packed is not None for batch in packed.encode(task, settings=settings).batches)
+    assert all(batch.packed is None for batch in padded.encode(task, settings=settings).batches)
     ours, theirs = (one.evaluate(point, [one.encode(task, settings=settings)])[0] for one in (packed, padded))
     assert ours.loss_sum == pytest.approx(theirs.loss_sum, abs=1e-5)
     assert (ours.score == theirs.score).all()
@@ -69,7 +71,7 @@ def test_the_attention_of_the_model_is_what_it_was_also_after_an_error(both):
     seen = []
 
     def fail() -> None:
-        with packed_attention(model.module, (1,)):
+        with packed_attention(model.module, (Text(1, 0, 1),)):
             seen.append(model.module.config._attn_implementation)
             raise KeyError
 
@@ -97,13 +99,15 @@ def small_mistral(window):
 @torch.inference_mode()
 def test_grouped_heads_and_sliding_windows(window):
     model = small_mistral(window)
-    scored = torch.tensor([[True] * 3, [False, True, False], [True] * 3, [False, False, True]])
-    found = packed_logits(model, pack(ROWS), LENGTHS, scored)
-    for row, tokens in enumerate(ROWS):
-        expected = model(input_ids=torch.tensor([tokens])).logits[0, -3:]
-        padded = torch.cat([torch.zeros(3 - len(expected), 32), expected])
-        assert torch.allclose(found[row][scored[row]], padded[scored[row]], atol=1e-12)
-        assert (found[row][~scored[row]] == 0).all()
+    num_scored = [3, 1, 3, 1]
+    rows = [
+        Row(tuple(r[: len(r) - n + 1]), (*r[len(r) - n + 1 :], 0), 0) for r, n in zip(ROWS, num_scored, strict=True)
+    ]
+    inputs, packed = continued(rows)
+    found = packed_logits(model, inputs, packed).split(num_scored)
+    for one, tokens, count in zip(found, ROWS, num_scored, strict=True):
+        expected = model(input_ids=torch.tensor([tokens])).logits[0, -count:]
+        assert torch.allclose(one, expected, atol=1e-12)
 
 
 @torch.inference_mode()
@@ -113,8 +117,6 @@ def test_a_decoder_that_classifies_reads_each_text_to_its_end(tmp_path):
     model.config.pad_token_id = 0
     family = with_packing(Classifier(tuple(LABELS)), model)
     assert family.packed
-    from modeconn.tasks.rows import Row
-
     rows = [Row(tuple(tokens), (0,), number) for number, tokens in enumerate(ROWS)]
     found = family.logits(model, family.collate(rows, 0))[:, 0]
     for row, tokens in enumerate(ROWS):
@@ -158,12 +160,12 @@ def test_a_model_with_attention_of_its_own_is_padded(monkeypatch):
 def test_a_number_that_is_not_finite_is_not_hidden():
     model = small_mistral(None)
     model.model.layers[1].self_attn.q_proj.weight[0, 0] = torch.inf
-    assert not torch.isfinite(packed_logits(model, pack(ROWS), LENGTHS, torch.ones(4, 1, dtype=torch.bool))).any()
+    assert not torch.isfinite(packed_logits(model, *continued([Row(tuple(row), (1,), 0) for row in ROWS]))).any()
 
 
 @pytest.mark.parametrize("left", [True, False])
 def test_packed_rows_can_be_padded_again(left):
-    found = unpack(pack(ROWS), LENGTHS, left=left)
+    found = unpack(*ended(ROWS), left=left)
     rows = [row[mask.bool()].tolist() for row, mask in zip(found["input_ids"], found["attention_mask"], strict=True)]
     assert rows == ROWS
     assert found["attention_mask"][2].tolist() == ([0, 0, 0, 1, 1, 1] if left else [1, 1, 1, 0, 0, 0])
@@ -193,8 +195,12 @@ def test_the_reference_is_padded_so_that_the_gate_sees_what_packing_gets_wrong(f
     model = mc.AdapterModel.from_pretrained(adapters=[point], labels=LABELS if family == "bert" else None)
     encoded = [model.encode(random_task(labels=LABELS))]
     assert check_ends(model, [point], encoded)[point.name] < 1e-5
-    for name in ("packed_logits", "packed_classes"):
+    for name in ("scored_logits", "packed_classes"):
         right = getattr(families, name)
-        monkeypatch.setattr(families, name, lambda *given, right=right: 1.5 * right(*given))
+        monkeypatch.setattr(families, name, lambda *given, right=right, **named: _larger(right(*given, **named)))
     with pytest.raises(mc.EvaluationError, match="is not the adapter"):
         check_ends(model, [point], encoded)
+
+
+def _larger(found):
+    return 1.5 * found if isinstance(found, torch.Tensor) else [1.5 * piece for piece in found]

@@ -1,0 +1,58 @@
+"""Losses of a split's rows, batch by batch."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from modeconn.models.encoded import Batch, EncodedTask
+from modeconn.models.family import reads_packed, score_batch
+from modeconn.models.fast_linear import fast_linear
+from modeconn.models.halving import in_halves
+
+if TYPE_CHECKING:
+    from modeconn.models.adapter_model import AdapterModel
+
+_Scored = tuple[torch.Tensor, torch.Tensor]
+
+
+@torch.inference_mode()
+def score_split(model: "AdapterModel", module: nn.Module, encoded: EncodedTask) -> tuple[np.ndarray, np.ndarray]:
+    """Loss and correctness of the rows that the batches hold.
+
+    Args:
+        model: Family, padding and device.
+        module: Any module of this architecture.
+        encoded: The split.
+
+    Returns:
+        `[R]` float64 losses in nats and `[R]` floats in {0, 1}, in the order of the split's rows; NaN for rows that no
+        batch holds.
+
+    Raises:
+        ModelError: If the memory is too small for a single row.
+    """
+    allowed, choices = (
+        None if tokens is None else torch.tensor(tokens, device=model.device)
+        for tokens in (encoded.allowed, encoded.rows.label_tokens)
+    )
+    rows, begin, scored = encoded.rows.rows, 0, []
+    with fast_linear() if reads_packed(module) else nullcontext():  # a reference is left to torch
+        for batch in encoded.batches:
+            numbers = encoded.order[begin : (begin := begin + len(batch.targets))]
+
+            def score(part: Sequence[int], whole: Batch = batch) -> _Scored:
+                some = whole.to(model.device)
+                if len(part) < len(whole.targets):
+                    some = model.collate([(encoded, row) for row in part])
+                return score_batch(model.family, module, some, allowed=allowed, choices=choices)
+
+            scored += in_halves(score, numbers, lambda row: model.family.length(rows[row]))
+    order = np.asarray(encoded.order)
+    loss, correct = (np.full(len(rows), np.nan) for _ in range(2))
+    loss[order] = torch.cat([pair[0] for pair in scored]).double().cpu().numpy()
+    correct[order] = torch.cat([pair[1] for pair in scored]).double().cpu().numpy()
+    return loss, correct
