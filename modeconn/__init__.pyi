@@ -49,6 +49,8 @@ from .evaluation.barrier_interval import BarrierInterval as BarrierInterval
 from .evaluation.barrier_interval import barrier_interval as barrier_interval
 from .evaluation.chosen_t import ChosenT as ChosenT
 from .evaluation.chosen_t import choose_t as choose_t
+from .evaluation.curvature import loss_curvature as loss_curvature
+from .evaluation.curvature import path_shape as path_shape
 from .evaluation.definitions import ConvexityGap as ConvexityGap
 from .evaluation.definitions import convexity_gap as convexity_gap
 from .evaluation.definitions import instability as instability
@@ -58,6 +60,9 @@ from .evaluation.example_table import lost_examples as lost_examples
 from .evaluation.gauge import gauge_barrier as gauge_barrier
 from .evaluation.general import GeneralScores as GeneralScores
 from .evaluation.general import general_scores as general_scores
+from .evaluation.hessian import hessian_extremes as hessian_extremes
+from .evaluation.hessian import hessian_trace as hessian_trace
+from .evaluation.local_loss import LocalLoss as LocalLoss
 from .evaluation.matrix import BarrierMatrix as BarrierMatrix
 from .evaluation.multiplicity import holm as holm
 from .evaluation.pairs import barrier_matrix as barrier_matrix
@@ -69,6 +74,7 @@ from .evaluation.saddles import SaddleTree as SaddleTree
 from .evaluation.saddles import saddle_tree as saddle_tree
 from .evaluation.sequential import PreciseProfile as PreciseProfile
 from .evaluation.sequential import evaluate_to_precision as evaluate_to_precision
+from .evaluation.sharpness import epsilon_sharpness as epsilon_sharpness
 from .evaluation.surface import Surface as Surface
 from .evaluation.trade_off import best_t as best_t
 from .evaluation.trade_off import trade_off as trade_off
@@ -78,6 +84,14 @@ from .fitting.result import CurveFit as CurveFit
 from .fitting.result import FitStopped as FitStopped
 from .fitting.settings import AutoNebSettings as AutoNebSettings
 from .fitting.settings import FitSettings as FitSettings
+from .geometry.increments import increments as increments
+from .geometry.intruders import count_intruders as count_intruders
+from .geometry.measure import Geometry as Geometry
+from .geometry.measure import measure_geometry as measure_geometry
+from .geometry.spectrum import effective_rank as effective_rank
+from .geometry.spectrum import stable_rank as stable_rank
+from .geometry.subspaces import principal_angles as principal_angles
+from .geometry.subspaces import projection_overlap as projection_overlap
 from .models.adapter_model import AdapterModel as AdapterModel
 from .models.exporting import export_merged as export_merged
 from .models.module_model import ModuleModel as ModuleModel

@@ -60,6 +60,6 @@ def launch(count: int, script: str, *arguments: Any, folder: Path) -> subprocess
 
 
 def run_in(folder: Path, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command that must end by itself within four minutes."""
+    """Run a command that must end by itself within five minutes."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=290)

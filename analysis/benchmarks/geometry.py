@@ -1,10 +1,10 @@
 """Time and memory of `modeconn geometry` for two adapters of a 7B model, in a fresh process each time.
 
 The adapters are those of `inspect_speed.py`: LoRA of random numbers in Llama-2-7B's shapes, all seven projections of
-every layer. Without a base: spectra, principal angles, cosines, sign agreement, tables and figures. The reference is the
-usual script on a single one of the 224 modules: it forms both updates and decomposes them.
+every layer. Without a base: spectra, principal angles, cosines, sign agreement, tables and figures. The reference is
+the usual script on a single one of the 224 modules: it forms both updates and decomposes them.
 
-    python analysis/benchmarks/geometry.py [--layers 32] [--rank 16] [--dtype bfloat16] [--repeats 3]
+    python analysis/benchmarks/geometry.py [--layers 32] [--rank 16] [--dtype bfloat16] [--repeats 3] [--reference]
 """
 
 import argparse
@@ -48,8 +48,10 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--reference", action="store_true", help="time the usual script too: minutes")
     settings = parser.parse_args()
-    scripts = {"modeconn geometry": _OURS, "measure_geometry": _TABLES, "dense SVD, 1 module": _USUAL}
+    scripts = {"modeconn geometry": _OURS, "measure_geometry": _TABLES}
+    scripts |= {"dense SVD, 1 module": _USUAL} if settings.reference else {}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in scripts}
     with tempfile.TemporaryDirectory() as temporary:
         folders = [Path(temporary) / name for name in ("old", "new")]

@@ -2,9 +2,10 @@
 
 One thread a process throughout, float32, the embedded base with two random adapters and the embedded tasks. Each round
 measures every case once, in turn; the table has the medians over the rounds and their range. The time is that of
-the points alone, told by the progress of the evaluation: neither loading nor checks nor figures.
+the points alone, told by the progress of the evaluation: neither loading nor checks nor figures. Beside the time on the
+clock stands that of the processor, of the main process: on a busy machine it says what the clock would on an idle one.
 
-    python analysis/benchmarks/processes.py [--rounds 3] [--examples 100]
+    python analysis/benchmarks/processes.py [--rounds 3] [--examples 100] [--points 5 21 101]
 """
 
 import argparse
@@ -19,6 +20,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
@@ -51,8 +53,10 @@ def tasks(count: int, examples: int) -> list[mc.Task]:
     return [replace(task, splits={"test": task.split("test")[:examples]}) for task in loaded]
 
 
-def seconds(line: mc.LinearPath, chosen: Sequence[mc.Task], num_points: int, processes: Processes) -> float:
-    """The time of all points of an evaluation."""
+def seconds(
+    line: mc.LinearPath, chosen: Sequence[mc.Task], num_points: int, processes: Processes
+) -> tuple[float, float]:
+    """The time of all points of an evaluation, on the clock and of the processor."""
     model = mc.AdapterModel.from_pretrained(EMBEDDED / "base", adapters=line.points)
     told = []
     with tempfile.TemporaryDirectory() as folder:
@@ -60,9 +64,9 @@ def seconds(line: mc.LinearPath, chosen: Sequence[mc.Task], num_points: int, pro
         with run:
             mc.evaluate_path(
                 line, model, chosen, num_points=num_points, check=False, store=RunPointStore(run),
-                progress=lambda *_: told.append(time.perf_counter()),
+                progress=lambda *_: told.append((time.perf_counter(), time.process_time())),
             )  # fmt: skip
-    return told[-1] - told[0]
+    return told[-1][0] - told[0][0], told[-1][1] - told[0][1]
 
 
 def measured(arguments: argparse.Namespace, processes: Processes) -> None:
@@ -73,11 +77,11 @@ def measured(arguments: argparse.Namespace, processes: Processes) -> None:
         found = seconds(line, tasks(count, arguments.examples), num_points, processes)
     processes.part()
     if processes.is_main:
-        print(f"seconds {found}")
+        print("seconds", *found)
 
 
-def case(arguments: argparse.Namespace, count: int, num_points: int, num_processes: int) -> float:
-    """The seconds of one case, in processes of its own."""
+def case(arguments: argparse.Namespace, count: int, num_points: int, num_processes: int) -> np.ndarray:
+    """The seconds of one case on the clock and of the processor, `[2]`, in processes of its own."""
     own = [__file__, "--examples", str(arguments.examples), "--case", str(count), str(num_points)]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes), "--"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -85,12 +89,15 @@ def case(arguments: argparse.Namespace, count: int, num_points: int, num_process
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
-    return next(float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("seconds "))
+    return np.array(next(line.split()[1:] for line in done.stdout.splitlines() if line.startswith("seconds ")), float)
 
 
-def shown(values: Sequence[float], digits: int = 2) -> str:
-    """The median and the range."""
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+def shown(values: Sequence[np.ndarray], digits: int) -> str:
+    """The medians and ranges of pairs, `[rounds, 2]`, on the clock and of the processor."""
+    return "; ".join(
+        f"{name} {statistics.median(own):.{digits}f} ({min(own):.{digits}f} to {max(own):.{digits}f})"
+        for name, own in zip(("clock", "processor"), np.array(values).T, strict=True)
+    )
 
 
 def main() -> None:
@@ -107,19 +114,17 @@ def main() -> None:
         return
     cases = [(2, 21, 1), (2, 21, 2)]
     cases += [(1, points, 1) for points in {5, *arguments.points}] + [(count, 5, 1) for count in (2, 3, 4)]
-    times: dict[tuple[int, int, int], list[float]] = {one: [] for one in cases}
+    times: dict[tuple[int, int, int], list[np.ndarray]] = {one: [] for one in cases}
     for _ in range(arguments.rounds):
         for one in cases:
             times[one].append(case(arguments, *one))
     ratios = [one / two for one, two in zip(times[2, 21, 1], times[2, 21, 2], strict=True)]
-    print(
-        f"torch {torch.__version__}, one thread a process, float32, {arguments.rounds} rounds, {os.cpu_count()} cores"
-    )
-    print(f"two processes, 2 tasks, 21 points: {shown(ratios)} times one process")
+    print(f"torch {torch.__version__}, float32, {os.cpu_count()} cores, rounds: {arguments.rounds}")
+    print(f"one process over two, 2 tasks, 21 points: {shown(ratios, 2)}")
     for points in arguments.points:
-        print(f"{points:4d} points, 1 task: {shown([t / points for t in times[1, points, 1]], 4)} s a point")
+        print(f"{points:4d} points, 1 task, s a point: {shown([t / points for t in times[1, points, 1]], 4)}")
     for count in (1, 2, 3, 4):
-        print(f"{count:4d} tasks, 5 points: {shown([t / 5 for t in times[count, 5, 1]], 4)} s a point")
+        print(f"{count:4d} tasks, 5 points, s a point: {shown([t / 5 for t in times[count, 5, 1]], 4)}")
 
 
 if __name__ == "__main__":

@@ -189,8 +189,10 @@ def _show(settings: FitRunSettings) -> None:
 
 def _how_many(measured: "pd.DataFrame") -> str:
     """At how many positions the validations of a history measured."""
-    counts = sorted({int(count) for count in measured.get("worst_of", ())})
-    return " to ".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]])) or "the"
+    if "worst_of" not in measured:  # a run of before it was noted
+        return "the"
+    fewest, most = int(measured["worst_of"].min()), int(measured["worst_of"].max())
+    return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def between(

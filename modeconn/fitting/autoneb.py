@@ -48,7 +48,8 @@ def fit_autoneb(
         overrides: Fields of `AutoNebSettings` that take the place of those in `settings`.
 
     Returns:
-        The chain with the lowest worst loss of the measured positions on the validation split, its history and settings.
+        The chain whose worst loss of all measured positions is the lowest on the validation split, its history and
+        settings.
 
     Raises:
         FitError: If the chain has no pivot, both ends are one point, a point has no factors, the settings do not fit
@@ -148,7 +149,7 @@ class _NebRun(FitRun):
         return self.settings.num_steps // self.settings.num_cycles
 
     def _measure(self) -> dict[str, float]:
-        """The worst of the positions inside the chain; the losses of all segments are remembered for `_after_validation`."""
+        """The worst of the positions inside the chain; `_after_validation` needs the losses of all segments."""
         segments, inside = len(self._pivots) + 1, self.settings.segment_points + 1
         positions = [place / (segments * inside) for place in range(segments * inside + 1)]
         losses = torch.from_numpy(self.objective.validation.losses(self._curve(), positions, step=self.state.step))

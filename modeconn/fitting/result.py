@@ -14,7 +14,7 @@ class CurveFit:
     """A fitted curve.
 
     Attributes:
-        curve: The curve whose worst loss of the validation positions was the lowest; its ends are those that were given.
+        curve: The curve whose worst loss of the validation positions was the lowest; its ends are those given.
         history: One row a step: step, t (of the last position; AutoNEB: of the highest pivot), loss (nats per scored
             token, mean over the step's positions), learning_rate, grad_norm; and at validations worst_loss, worst_t and
             worst_of: the highest loss of so many positions, and where; missing elsewhere (AutoNEB: num_pivots as

@@ -10,9 +10,9 @@ def increments(points: Sequence[Adapter]) -> list[Adapter]:
     """The first point, and the differences `dW_k - dW_(k-1)` of the others, exact and never formed densely.
 
     In a run that goes on from task to task a checkpoint holds the updates of all tasks so far; its difference from the
-    one before is what the last task did. The factors of a difference are those of both checkpoints, so that the subspaces
-    of neighbouring steps share the directions of the checkpoint between them by construction: compare a few leading
-    directions (`directions=4`), or what of one step's square lies in another's subspace.
+    one before is what the last task did. The factors of a difference are those of both checkpoints, so that the
+    subspaces of neighbouring steps share the directions of the checkpoint between them by construction: compare a few
+    leading directions (`directions=4`).
 
     Args:
         points: The checkpoints of a run, in order.
@@ -30,6 +30,6 @@ def increments(points: Sequence[Adapter]) -> list[Adapter]:
 
 
 def without_saved(point: Adapter) -> Adapter:
-    """A point's updates alone: heads, and other modules that were trained whole, are no updates; nor are their labels."""
+    """A point's updates alone, without heads and their labels: modules that were trained whole are no updates."""
     known = {key: value for key, value in point.provenance.items() if key != "labels"}
     return replace(point, saved={}, provenance=known) if point.saved else point

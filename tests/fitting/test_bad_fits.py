@@ -227,6 +227,24 @@ def test_a_gradient_that_is_not_finite_moves_nothing():
     torch.testing.assert_close(place_of(caught.value.fit.curve.points[1]), torch.tensor([0.0, 0.3]))
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_gradient_that_is_not_finite_is_that_of_all_positions_of_its_step(count):
+    """Added up, nothing tells which of them it was."""
+    model = plane_model(lambda outputs, _: (0.0 * outputs).sum(1).abs().sqrt())
+    with refused(FitStopped, "the gradient of the fit is not finite", "a number") as caught:
+        fit_toy_on(model, positions_per_step=count)
+    named = re.fullmatch(r"nan at t=([\d., ]+), step 1", caught.value.got)[1].split(", ")
+    strata = [int(float(t) * count) for t in named]
+    assert strata == list(range(count))
+
+
+def test_a_gradient_of_autoneb_that_is_not_finite_is_that_of_all_pivots():
+    model = plane_model(lambda outputs, _: (0.0 * outputs).sum(1).abs().sqrt())
+    chain = mc.PolygonalChain.between(*places((-1.0, 0.0), (1.0, 0.0)), num_bends=3)
+    with refused(FitStopped, "the gradient of the fit", r"got: nan at t=0.2500, 0.5000, 0.7500, step 1"):
+        fit_autoneb(chain, model, [nothing()], num_steps=4, num_cycles=2)
+
+
 def fit_toy_on(model, **settings):
     return fit_curve(half_circle(), model, [nothing()], **({"num_steps": 4, "eval_steps": 2} | settings))
 

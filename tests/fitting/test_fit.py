@@ -137,11 +137,13 @@ def test_a_fit_stops_when_its_patience_is_at_an_end():
 def test_the_worst_loss_of_the_history_is_that_of_an_evaluation(ends_and_model, words):
     fit = language_fit(ends_and_model, words, num_steps=4)
     _, model = ends_and_model("llama")
-    profile = mc.evaluate_path(fit.curve, model, [words("llama")], split="eval", t=[0, 0.25, 0.5, 0.75, 1])
+    nodes = (1 - np.cos(np.pi * np.array([1, 3, 5]) / 6)) / 2
+    profile = mc.evaluate_path(fit.curve, model, [words("llama")], split="eval", t=[0, *nodes, 1])
     inner = profile.frame.query("0 < t < 1")
     row = fit.history.set_index("step").loc[fit.best_step]
     assert row["worst_loss"] == pytest.approx(inner["loss"].max(), rel=1e-6)
-    assert row["worst_t"] == inner.loc[inner["loss"].idxmax(), "t"]
+    assert row["worst_t"] == pytest.approx(inner.loc[inner["loss"].idxmax(), "t"], abs=1e-12)
+    assert row["worst_of"] == 3
 
 
 def test_the_test_split_is_never_touched():

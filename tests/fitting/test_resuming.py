@@ -4,12 +4,15 @@ import json
 
 import pytest
 import torch
-from fit_toys import Killed, Memory, half_circle, noise, noisy_ring, plane_model
+from fit_toys import Killed, Memory, Place, half_circle, noise, noisy_ring, plane_model, ring
 from short_fits import STEPS, bits, language_fit, toy_fit
 
+import modeconn as mc
+from modeconn.errors import FitError
 from modeconn.fitting import fit_curve
 from modeconn.fitting.state import FitState
 from modeconn.fitting.store import RunFitStore
+from modeconn.fitting.validation import Validation
 from modeconn.runs import RunFolder
 
 
@@ -52,7 +55,7 @@ def test_a_fit_that_is_interrupted_between_two_steps_goes_on_from_there():
     with pytest.raises(KeyboardInterrupt) as caught:
         toy_fit(store=store, progress=interrupt)
     assert store.state.step == 6
-    assert any("after step 6; started again in the same way it goes on" in note for note in caught.value.__notes__)
+    assert any("as it was after step 6; started again in the same" in note for note in caught.value.__notes__)
     assert bits(toy_fit(store=store)) == bits(toy_fit())
 
 
@@ -66,29 +69,66 @@ def test_a_fit_that_is_interrupted_within_a_step_goes_on_from_the_last_validatio
 
     with monkeypatch.context() as patch:
         patch.setattr(FitState, "moved", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as caught:
             toy_fit(store=store)
     assert store.state.step == 4
+    assert any("kept as it was after step 4; started again" in note for note in caught.value.__notes__)
     assert bits(toy_fit(store=store)) == bits(toy_fit())
 
 
-def test_a_fit_that_is_interrupted_in_a_validation_makes_it_when_it_goes_on():
-    store, forwards = Memory(), []
+def test_a_fit_that_is_interrupted_in_a_validation_makes_it_when_it_goes_on(monkeypatch):
+    store, validations, taken = Memory(), [], Validation.losses
 
-    def loss(outputs, targets):
-        if torch.is_inference_mode_enabled():
-            forwards.append(1)
-            if len(forwards) == 3 + 2:  # three positions before the fit, the second after step 4
-                raise KeyboardInterrupt
-        return noisy_ring(outputs, targets)
+    def interrupted(validation, curve, positions, *, step):
+        validations.append(step)
+        if step == 4:
+            raise KeyboardInterrupt
+        return taken(validation, curve, positions, step=step)
 
-    def fit(loss, **options):
-        return fit_curve(half_circle(), plane_model(loss), [noise()], **STEPS, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "losses", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            toy_fit(store=store)
+    assert validations == [0, 4]
+    assert (store.state.step, store.state.validated_step) == (4, 0)
+    assert bits(toy_fit(store=store)) == bits(toy_fit())
 
-    with pytest.raises(KeyboardInterrupt):
-        fit(loss, store=store)
-    assert store.state.step == 4
-    assert bits(fit(noisy_ring, store=store)) == bits(fit(noisy_ring))
+
+def test_a_fit_that_is_interrupted_in_its_first_validation_is_kept_before_its_first_step(monkeypatch):
+    store = Memory()
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "losses", interrupted)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            toy_fit(store=store)
+    assert any("as it was after step 0" in note for note in caught.value.__notes__)
+    assert bits(toy_fit(store=store)) == bits(toy_fit())
+
+
+def test_a_fit_does_not_go_on_under_another_loss():
+    store = Memory(saves=2)
+    with pytest.raises(Killed):
+        toy_fit(store=store)
+    with pytest.raises(FitError, match="the state in the store is not that of this fit"):
+        fit_curve(half_circle(), plane_model(ring), [noise()], store=store, **STEPS)
+
+
+def test_a_fit_goes_on_whatever_the_weights_of_the_architecture():
+    def fit(place, store=None):
+        model = mc.ModuleModel(place, noisy_ring, score=zero)
+        return fit_curve(half_circle(), model, [noise()], store=store, **STEPS)
+
+    store = Memory(saves=2)
+    with pytest.raises(Killed):
+        fit(Place(), store)
+    assert bits(fit(Place(5.0, 7.0), store)) == bits(fit(Place()))
+
+
+def zero(outputs, _):
+    return torch.zeros(len(outputs))
 
 
 def test_without_a_store_an_interrupt_says_what_would_have_kept_the_fit():

@@ -1,0 +1,79 @@
+"""What a fit measures on its validation split: at which positions, of which rows, by which tokens."""
+
+import numpy as np
+import pytest
+import torch
+from fit_toys import nothing, places, plane_model
+from numpy.polynomial.chebyshev import chebpts1
+
+import modeconn as mc
+from modeconn.fitting import FitSettings, fit_curve
+from modeconn.fitting.objective import Objective
+from modeconn.fitting.validation import highest, validation_positions
+
+NESTED = (" yes", " yes no")  # one label begins the other
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+def test_the_positions_are_chebyshev_nodes(count):
+    np.testing.assert_allclose(validation_positions(count), (chebpts1(count) + 1) / 2, atol=1e-14)
+
+
+def test_five_positions_come_near_both_ends():
+    positions = validation_positions(FitSettings().eval_points)
+    assert len(positions) == 5
+    assert 0 < positions[0] < 0.025
+    assert 0.975 < positions[-1] < 1
+
+
+def test_a_wall_beside_an_end_is_seen():
+    """Evenly spaced positions would begin at 1/6, behind it."""
+    model = plane_model(lambda outputs, _: torch.exp(-(((outputs[:, 0] + 0.94) / 0.05) ** 2)))
+    a, b = places((-1.0, 0.0), (1.0, 0.0))
+    fit = fit_curve(mc.BezierCurve.between(a, b), model, [nothing()], num_steps=1, learning_rate=1e-9)
+    first = fit.history.iloc[0]
+    assert first["worst_loss"] > 0.8
+    assert first["worst_t"] < 0.05
+    assert first["worst_of"] == 5
+
+
+def test_the_worst_is_told_with_how_many_there_were():
+    found = highest([0.1, 0.4, 0.9], np.array([1.0, 3.0, 2.0]))
+    assert found == {"worst_loss": 3.0, "worst_t": 0.4, "worst_of": 3}
+
+
+def objective(ends_and_model, task, **settings):
+    ends, model = ends_and_model("llama")
+    curve = mc.BezierCurve.between(*ends)
+    return curve, model, Objective(curve, model, [task], FitSettings(num_steps=1, **settings))
+
+
+def labelled(labels, count=6):
+    records = [{"prompt": f"the cat {'sat ' * (1 + i % 3)}", "answer": labels[i % 2]} for i in range(count)]
+    splits = {"train": records, "eval": records[:4], "test": records}
+    return mc.Task.from_records("labelled", splits, labels=labels)
+
+
+@pytest.mark.parametrize("end", [False, True])
+@pytest.mark.parametrize("labels", [(" yes", " no"), NESTED], ids=["apart", "nested"])
+def test_the_loss_is_that_of_an_evaluation(labels, end, ends_and_model):
+    if labels == NESTED and not end:
+        pytest.skip("an evaluation cannot tell these labels apart without the end of the answer")
+    task = labelled(labels)
+    curve, model, made = objective(ends_and_model, task, eval_score_eos=end)
+    encoding = mc.EncodingSettings(score_eos=end)
+    profile = mc.evaluate_path(curve, model, [task], split="eval", t=[0, 0.5, 1], settings=encoding)
+    expected = profile.frame.set_index("t")["loss"][0.5]
+    assert made.validation.losses(curve, [0.5], step=0)[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_only_the_rows_of_the_answers_are_read(ends_and_model):
+    _, _, made = objective(ends_and_model, labelled((" yes", " no")))
+    (encoded,) = made.validation.encoded
+    assert len(encoded.rows.rows) == encoded.num_examples == 4
+
+
+def test_labels_of_which_one_begins_another_can_be_fitted(ends_and_model):
+    ends, model = ends_and_model("llama")
+    fit = fit_curve(mc.BezierCurve.between(*ends), model, [labelled(NESTED)], num_steps=2, eval_points=1)
+    assert fit.history["worst_loss"].notna().sum() == 2
