@@ -3,7 +3,8 @@
 Ours: prompts without padding, activations pooled in hooks, all pairs of sites by one product a minibatch (streamed), or
 all examples together with intervals (full). The forwards: the same passes without hooks. torch_cka: its own loop over
 batches of 16, padded to the longest, on two models with the adapters merged; padding is masked in attention, but not in
-its Gram matrices. Errors are the largest differences of a value from the same computation with models in float64.
+its Gram matrices. Errors are the largest differences of a value from the same computation with models in float64. Seconds are those of
+the processor, which other work on the machine disturbs less than the clock; with more than one thread they add up.
 
     python analysis/benchmarks/cka.py --data FOLDER
 
@@ -139,9 +140,9 @@ def measure(
         values: dict[str, Any] = {}
         for _ in range(options.repeats):
             for label, run in runs.items():
-                began = time.perf_counter()
+                began = time.process_time()
                 values[label] = run()
-                times[label].append(time.perf_counter() - began)
+                times[label].append(time.process_time() - began)
         middle = {label: statistics.median(found) for label, found in times.items()}
         ratios = {label: statistics.median(np.divide(found, times["forwards"])) for label, found in times.items()}
         wide = in_float64(model)
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--models", nargs="*", help="which of the models, all by default")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     real = Path(options.data) / "tasks" / "agnews" if options.data else None
@@ -181,6 +183,8 @@ def main() -> None:
     except ImportError:
         print("MiniLM left out: not installed")
     for name, (base, task_type) in bases.items():
+        if options.models and name not in options.models:
+            continue
         with tempfile.TemporaryDirectory() as temporary:
             points = adapters_of(base, task_type, len(task.labels or ()), Path(temporary))
             model = mc.AdapterModel.from_pretrained(

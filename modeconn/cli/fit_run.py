@@ -191,8 +191,8 @@ def _how_many(measured: "pd.DataFrame") -> str:
     """At how many positions the validations of a history measured."""
     if "worst_of" not in measured:  # a run of before it was noted
         return "the"
-    fewest, most = int(measured["worst_of"].min()), int(measured["worst_of"].max())
-    return str(most) if fewest == most else f"{fewest} to {most}"
+    counts = sorted(measured["worst_of"].astype(int).tolist())
+    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
 
 
 def between(

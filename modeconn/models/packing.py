@@ -44,7 +44,7 @@ def scored_logits(
     base = _base(model)
     with packed_attention(model, packed.texts), last_layer_at(base, packed):
         found = base(**inputs, use_cache=False)
-    states = found.last_hidden_state[:, packed.scored]  # [1, S, D]
+    states = _at(found.last_hidden_state, packed)  # [1, S, D]
     for piece in states.split(most, dim=1):
         with _gives(base, type(found)(last_hidden_state=piece)):
             logits = model(input_ids=inputs["input_ids"][:, :1], use_cache=False).logits[0]
@@ -68,7 +68,7 @@ def packed_classes(
         stack.enter_context(packed_attention(model, packed.texts))
         if lean:
             stack.enter_context(last_layer_at(base, packed))
-        hidden = base(**inputs).last_hidden_state[0, packed.scored]  # [B, D]
+        hidden = _at(base(**inputs).last_hidden_state, packed)[0]  # [B, D]
     if hasattr(model, "score"):
         return model.score(hidden)
     first = hidden[:, None]  # [B, 1, D]
@@ -80,6 +80,11 @@ def packed_classes(
 def _base(model: Any) -> nn.Module:  # noqa: ANN401
     """The model without its head."""
     return model.base_model
+
+
+def _at(states: torch.Tensor, packed: Packed) -> torch.Tensor:
+    """The scored positions, `[1, T, D]` -> `[1, S, D]`, on whatever device the last layer is."""
+    return states[:, packed.scored.to(states.device)]
 
 
 @contextmanager

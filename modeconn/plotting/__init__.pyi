@@ -1,6 +1,10 @@
 from .bands import plot_bands as plot_bands
 from .barrier_matrix import plot_barrier_matrix as plot_barrier_matrix
 from .barriers import plot_barriers as plot_barriers
+from .cka_along_path import plot_cka_along_path as plot_cka_along_path
+from .cka_drift import plot_cka_drift as plot_cka_drift
+from .cka_layers import plot_cka_difference as plot_cka_difference
+from .cka_layers import plot_cka_layers as plot_cka_layers
 from .examples_along_path import plot_examples_along_path as plot_examples_along_path
 from .fit_history import plot_fit_history as plot_fit_history
 from .forgetting import plot_forgetting as plot_forgetting

@@ -11,6 +11,7 @@ from modeconn.fitting import fit_autoneb, fit_curve
 from modeconn.fitting.bends import Bends
 from modeconn.fitting.objective import Objective
 from modeconn.fitting.settings import FitSettings
+from modeconn.fitting.validation import validation_positions
 
 STEPS = {"num_steps": 20, "learning_rate": 0.05, "eval_steps": 10, "eval_points": 3}
 CURVES = {
@@ -63,7 +64,7 @@ def test_with_own_heads_the_worst_loss_is_that_of_an_evaluation(space, two_heads
     model = model_of(curve)
     fit = fit_curve(curve, model, task_of_each_head, task_weights=(1.0, 3.0), **STEPS)
     assert worst(fit)[fit.best_step] < worst(fit)[0]
-    profile = mc.evaluate_path(fit.curve, model, task_of_each_head, split="eval", t=[0, 0.25, 0.5, 0.75, 1])
+    profile = mc.evaluate_path(fit.curve, model, task_of_each_head, split="eval", t=[0, *validation_positions(3), 1])
     inner = profile.frame.query("0 < t < 1").pivot_table(index="t", columns="task", values="loss")
     assert worst(fit)[fit.best_step] == pytest.approx((0.25 * inner["first"] + 0.75 * inner["second"]).max(), rel=1e-5)
 

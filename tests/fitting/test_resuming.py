@@ -108,6 +108,18 @@ def test_a_fit_that_is_interrupted_in_its_first_validation_is_kept_before_its_fi
     assert bits(toy_fit(store=store)) == bits(toy_fit())
 
 
+def test_an_interrupt_before_anything_is_kept_says_so(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FitState, "validated", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        toy_fit(store=Memory())
+    assert any(
+        "before anything of it was kept; started again it begins anew" in note for note in caught.value.__notes__
+    )
+
+
 def test_a_fit_does_not_go_on_under_another_loss():
     store = Memory(saves=2)
     with pytest.raises(Killed):
