@@ -3,8 +3,9 @@
 Ours: prompts without padding, activations pooled in hooks, all pairs of sites by one product a minibatch (streamed), or
 all examples together with intervals (full). The forwards: the same passes without hooks. torch_cka: its own loop over
 batches of 16, padded to the longest, on two models with the adapters merged; padding is masked in attention, but not in
-its Gram matrices. Errors are the largest differences of a value from the same computation with models in float64. Seconds are those of
-the processor, which other work on the machine disturbs less than the clock; with more than one thread they add up.
+its Gram matrices. Errors are the largest differences of a value from the same computation with models in float64.
+Seconds are those of the processor, which other work on the machine disturbs less than the clock; with more than one
+thread they add up.
 
     python analysis/benchmarks/cka.py --data FOLDER
 

@@ -7,7 +7,7 @@ is there to see where it ends. Answers have 1 to 8 tokens, so that the mean loss
 
     python analysis/benchmarks/coverage.py [--replications 500] [--num-resamples 500]
 
-A cell outside of 93 to 98 % is marked. The last tables: evaluating to a precision, and several runs.
+A cell outside of 93 to 98 % is marked. The last tables: the convexity gap, evaluating to a precision, and several runs.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import numpy as np
 
 from modeconn.evaluation.bands import resampled_above
 from modeconn.evaluation.barrier_interval import BarrierInterval, barrier_interval, interval_of_maximum
+from modeconn.evaluation.definitions import convexity_gap
 from modeconn.evaluation.paired import above_baseline
 from modeconn.evaluation.runs_interval import barrier_interval_over_runs
 from modeconn.evaluation.stopping import confidence_of_a_look, look_sizes
@@ -74,11 +75,11 @@ def drawn(rng: np.random.Generator, shape: tuple[int, ...], tail: str) -> np.nda
     return rng.normal(size=shape) if tail == "normal" else rng.standard_t(3, size=shape) / np.sqrt(3)
 
 
-def noise(rng: np.random.Generator, count: int, tail: str, kind: str) -> np.ndarray:
+def noise(rng: np.random.Generator, count: int, tail: str, kind: str, t: np.ndarray = T) -> np.ndarray:
     """What examples have around the mean profile, `[N, T]`."""
     if kind == "rough":
-        return drawn(rng, (count, len(T)), tail) + drawn(rng, (count, 1), tail)
-    waves = [size * drawn(rng, (count, 1), tail) * np.sin(k * np.pi * T) for k, size in ((1, 1.0), (2, 0.5), (3, 0.3))]
+        return drawn(rng, (count, len(t)), tail) + drawn(rng, (count, 1), tail)
+    waves = [size * drawn(rng, (count, 1), tail) * np.sin(k * np.pi * t) for k, size in ((1, 1.0), (2, 0.5), (3, 0.3))]
     return sum(waves) + drawn(rng, (count, 1), tail)
 
 
@@ -127,6 +128,25 @@ def scores_cell(kind: str, count: int, replications: int, num_resamples: int) ->
             (percentile,) = percentile_intervals(rng, errors, np.ones(count), (0.0,), num_resamples)
             tally.add(found, rise, percentile)
         yield rise, tally
+
+
+def gap_cell(kind: str, num_positions: int, replications: int, num_resamples: int) -> Iterator[tuple[float, Tally]]:
+    """Tallies of convexity gaps: none, and 1 nat between two valleys; of 200 normal examples.
+
+    Above 41 positions the interval is of every so-manieth, and of those of the measured gap.
+    """
+    t = np.linspace(0, 1, num_positions)
+    for height in (0.0, 1.0):
+        tally, rng = Tally(), np.random.default_rng([num_positions, KINDS.index(kind), int(height)])
+        mean = height * (1 + np.cos(4 * np.pi * t + 0.6)) / 2 + 2 - t  # its top and valleys are at no special position
+        true = convexity_gap(t, mean).height
+        for seed in range(replications):
+            sums = mean + noise(rng, 200, "normal", kind, t)
+            found = barrier_interval(
+                t, sums, np.ones(200), baseline="convexity", num_resamples=num_resamples, seed=seed
+            )
+            tally.add(found, true)
+        yield true, tally
 
 
 def to_precision(kind: str, tail: str, height: float, replications: int, num_resamples: int) -> tuple[Tally, float]:
@@ -185,6 +205,11 @@ def main() -> None:
             for height, tally in scores_cell(kind, count, *times):
                 print(f"{'0/1':12s} {kind:7s} N = {count:<6d}{height:6.2f}{tally.row()}", flush=True)
     few = max(1, times[0] // 5), max(100, times[1] // 2)
+    print(f"\nconvexity gap, 200 examples, {few[0]} replications")
+    for kind in KINDS:
+        for num_positions in (21, 61):
+            for height, tally in gap_cell(kind, num_positions, *few):
+                print(f"T = {num_positions:<7d} {kind:7s}           {height:6.2f}{tally.row()}", flush=True)
     print(f"\nto 0.1 nats of half-width, at most 5000 examples, {few[0]} replications: median number of examples")
     for tail in ("normal", "lognormal"):
         for height in HEIGHTS:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from modeconn.errors import EvaluationError
 
 Baseline = Literal["chord", "mean"]
+ROUNDING = 1e-12  # of the largest loss: what is left of a loss after its baseline is taken off may be rounding only
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def barrier(t: ArrayLike, loss: ArrayLike, *, baseline: Baseline = "chord") -> B
     """The barrier along a path, `max_t [L(t) - B(t)]`.
 
     `baseline="chord"`: `B(t) = (1 - t) L(0) + t L(1)` (Entezari 2021, arXiv 2110.06296; Juneja 2022, 2205.12411).
-    It is never negative, and adding an affine function of t to the loss does not change it.
+    It is never negative, and adding an affine function of t to the loss does not change it. What is within 1e-12 of the
+    largest loss is taken for rounding: a loss that is affine in t has a barrier of exactly 0, at t = 0.
     `baseline="mean"`: `B = (L(0) + L(1)) / 2` (Frankle 2020, arXiv 1912.05671; Ainsworth 2022, 2209.04836). It
     counts half of the difference of the ends as a barrier, also where the loss falls all the way.
 
@@ -56,9 +58,19 @@ def barrier(t: ArrayLike, loss: ArrayLike, *, baseline: Baseline = "chord") -> B
         floor = (1 - positions) * losses[0] + positions * losses[-1]  # [T]
     else:
         floor = np.full_like(losses, (losses[0] + losses[-1]) / 2)
-    above = losses - floor
+    above = without_rounding(losses - floor, losses)
     highest = int(above.argmax())
     return Barrier(float(above[highest]), float(positions[highest]))
+
+
+def without_rounding(above: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """What is left of losses above a baseline, with 0 where it may be rounding only.
+
+    Args:
+        above: Losses less their baseline, `[..., T]`.
+        loss: The losses, `[..., T]`.
+    """
+    return np.where(np.abs(above) <= ROUNDING * np.abs(loss).max(initial=0.0), 0.0, above)
 
 
 def check_baseline(baseline: str) -> None:

@@ -8,13 +8,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modeconn.evaluation.barrier import check_positions
-from modeconn.evaluation.definitions import Definition, check_definition, pointwise, trapezoid_weights
+from modeconn.evaluation.definitions import (
+    Definition,
+    check_definition,
+    convexity_gap,
+    pointwise,
+    trapezoid_weights,
+)
 from modeconn.evaluation.maximum_interval import BarrierInterval, interval_of_maximum
 from modeconn.evaluation.mean_interval import mean_intervals
 from modeconn.evaluation.paired import above_baseline, above_mixture, check_confidence, checked_records, smallest_step
 from modeconn.evaluation.ratios import Ratios
 from modeconn.evaluation.resampled_contrasts import resampled_sub_intervals
 from modeconn.evaluation.resampling import Resampled, resampled_mixture
+
+# The parts of a path grow with the cube of its positions: of 69 they can take two minutes, of 41 three seconds.
+_MOST_ENDS_OF_PARTS = 41
 
 
 def barrier_interval(
@@ -36,8 +45,9 @@ def barrier_interval(
     is a resample of the examples, all positions together. The corrected estimate is the low end at level 1/2.
 
     Every definition of a barrier is the largest of some contrasts `sum_t c(t) L(t)`, and what is said above of
-    positions holds of contrasts: of T against the chord or the mean, of T (T - 1) (T - 2) / 6 for the convexity gap
-    (seconds at 61 positions). The average is one contrast, with the usual interval, and may be negative.
+    positions holds of contrasts: of T against the chord or the mean, of T (T - 1) (T - 2) / 6 for the convexity gap.
+    Above 41 positions, the gap's interval is of every so-manieth, 41 in all, and of the three of the measured gap. The
+    average is one contrast, with the usual interval, and may be negative.
 
     It is an interval of the highest of the given positions; between them nothing is known. Positions may be those of an
     interpolant, if its values are linear in the losses and every example's losses are interpolated alike.
@@ -109,6 +119,8 @@ def interval_over_tasks(
     floor = pointwise(baseline)
     if floor is not None:
         return interval_of_maximum(t, above_mixture(t, parts, floor, **draws), **told)
+    kept = _ends_of_parts(t, parts)
+    t, parts = t[kept], [part.at(kept) for part in parts]
     sample = resampled_sub_intervals(t, parts, **draws)
     family = sample.family
     if not len(family):  # nothing lies between two positions
@@ -118,6 +130,15 @@ def interval_over_tasks(
         return replace(found, t=0.0)
     top = int(sample.value.argmax())
     return replace(found, start=float(t[family.first[top]]), end=float(t[family.last[top]]))
+
+
+def _ends_of_parts(t: np.ndarray, parts: Sequence[Ratios]) -> np.ndarray:
+    """Which positions the parts of a path begin, peak and end at: few of many, but always those of the gap itself."""
+    if len(t) <= _MOST_ENDS_OF_PARTS:
+        return np.arange(len(t))
+    loss = np.sum([part.weight * part.value for part in parts], axis=0)  # [T]
+    spread_out = np.linspace(0, len(t) - 1, _MOST_ENDS_OF_PARTS).round().astype(int)
+    return np.union1d(spread_out, np.searchsorted(t, convexity_gap(t, loss)[1:]))
 
 
 def _interval_of_mean(sample: Resampled, *, confidence: float, num_examples: int, seed: int) -> BarrierInterval:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from modeconn.evaluation.barrier_interval import interval_over_tasks
 from modeconn.evaluation.between_nodes import integral_weights, interpolated
-from modeconn.evaluation.definitions import Definition, check_definition, measured
+from modeconn.evaluation.definitions import Definition, check_definition, measured, pointwise
 from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.intervals import MIN_EXAMPLES
 from modeconn.evaluation.maximum_interval import FEW_EFFECTIVE
@@ -80,7 +80,8 @@ def barrier_table(
         row = _Row(t, height, parts, known.get((path, task)), curves_of_parts)
         names = {"path": path, "space": space, "task": task, "metric": metric}
         counts = {"num_points": len(group), "num_examples": group["num_examples"].iloc[0]}
-        rows += [names | {"baseline": baseline} | counts | row.barrier(baseline, settings) for baseline in baselines]
+        found = row.barriers(baselines, settings)
+        rows += [names | {"baseline": baseline} | counts | found[baseline] for baseline in baselines]
     return with_holm(pd.DataFrame(rows, columns=[name for name in BARRIER_COLUMNS if name != "p_holm"]))
 
 
@@ -138,6 +139,14 @@ class _Row:
     curve: Interpolant | None
     curves: Mapping[str, Interpolant]
 
+    def barriers(
+        self, baselines: Sequence[Definition], settings: Mapping[str, Any]
+    ) -> dict[Definition, dict[str, float]]:
+        """The columns of every definition; what is one number under two names is computed once."""
+        kinds = {baseline: pointwise(baseline) or baseline for baseline in baselines}
+        found = {kind: self.barrier(kind, settings) for kind in dict.fromkeys(kinds.values())}
+        return {baseline: found[kind] for baseline, kind in kinds.items()}
+
     def barrier(self, baseline: Definition, settings: Mapping[str, Any]) -> dict[str, float]:
         """The columns of one definition, missing values left out."""
         top = measured(baseline, self.t, self.height, self.curve)
@@ -149,7 +158,9 @@ class _Row:
         if self.curve and baseline == "average":
             averages = [integral_weights(self.curves[task], self.t) for task in self.parts]
         elif self.curve:
-            t = np.unique([*self.t, *((self.t[1:] + self.t[:-1]) / 2), *top[1:]])
+            # The parts of a path are so many that the positions between the nodes are left to the means.
+            between = [] if baseline == "convexity" else (self.t[1:] + self.t[:-1]) / 2
+            t = np.unique([*self.t, *between, *top[1:]])
             parts = [
                 part._replace(numerator=interpolated(self.curves[task], self.t, part.numerator, t))
                 for task, part in self.parts.items()

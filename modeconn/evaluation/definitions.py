@@ -6,14 +6,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
-from modeconn.evaluation.barrier import Barrier, Baseline, barrier, check_positions, checked_losses
+from modeconn.evaluation.barrier import (
+    ROUNDING,
+    Barrier,
+    Baseline,
+    barrier,
+    check_positions,
+    checked_losses,
+    without_rounding,
+)
 from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.paired import above_baseline
 
 Definition = Literal["chord", "mean", "instability", "convexity", "average"]
 ALL_DEFINITIONS: tuple[Definition, ...] = get_args(Definition)
 _DENSE = 1001  # positions at which a curve is first searched for its convexity gap
-_ROUNDING = 1e-12  # of the largest loss
 _ZOOMS, _ZOOM = 4, 16  # each zoom looks at a sixteenth of the last distance of positions
 
 
@@ -148,7 +155,7 @@ def measured(definition: Definition, t: np.ndarray, loss: np.ndarray, curve: Int
     baseline = pointwise(definition)
     if baseline is not None:
         found = barrier(t, loss, baseline=baseline)  # also checks what is given
-        found = curve.barrier(baseline) if curve else found
+        found = _barrier_of_curve(curve, baseline, loss) if curve else found
         return ConvexityGap(found.height, found.t, 0.0, 1.0)
     if definition == "convexity":
         found = convexity_gap(t, loss)
@@ -156,8 +163,14 @@ def measured(definition: Definition, t: np.ndarray, loss: np.ndarray, curve: Int
     average = path_average(t, loss)
     if curve:
         average = curve.integral() - float(np.mean(curve([0.0, 1.0])))
-        average = 0.0 if abs(average) <= _ROUNDING * np.abs(loss).max() else average
+        average = float(without_rounding(np.array(average), loss))
     return ConvexityGap(average, np.nan, 0.0, 1.0)
+
+
+def _barrier_of_curve(curve: Interpolant, baseline: Baseline, loss: np.ndarray) -> Barrier:
+    """The barrier of a function; at t = 0 where there is none but of rounding."""
+    found = curve.barrier(baseline)
+    return found if abs(found.height) > ROUNDING * np.abs(loss).max() else Barrier(0.0, 0.0)
 
 
 def _gap(t: np.ndarray, loss: np.ndarray) -> ConvexityGap:
@@ -166,7 +179,7 @@ def _gap(t: np.ndarray, loss: np.ndarray) -> ConvexityGap:
     above = loss - np.interp(t, t[hull], loss[hull])
     above[hull] = 0.0
     top = int(above.argmax())
-    if above[top] <= 0:
+    if above[top] <= ROUNDING * np.abs(loss).max():
         return ConvexityGap(0.0, 0.0, 0.0, 1.0)
     right = int(np.searchsorted(hull, top))
     return ConvexityGap(float(above[top]), float(t[top]), float(t[hull[right - 1]]), float(t[hull[right]]))

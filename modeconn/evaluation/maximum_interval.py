@@ -78,12 +78,13 @@ def interval_of_maximum(
     tail = 1 - confidence
     cautious = _cautious(sample, num_examples)
     possible = sample.possible_maxima(cautious)
+    critical, middle = np.quantile(sample.largest(possible), (1 - _LOW_SHARE * tail, 0.5))  # drawn once: it is costly
     return BarrierInterval(
         height=max(0.0, float(sample.value[highest])),
         t=float(t[highest]),
-        low=max(0.0, _low_end(sample, possible, 1 - _LOW_SHARE * tail)),
+        low=max(0.0, _low_end(sample, possible, critical)),
         high=max(0.0, _high_end(sample, 1 - (1 - _LOW_SHARE) * tail)),
-        corrected=max(0.0, _low_end(sample, possible, 0.5)),
+        corrected=max(0.0, _low_end(sample, possible, middle)),
         p_value=_p_value(sample, cautious),
         num_effective=sample.effective(_top(sample)),
         num_examples=num_examples,
@@ -99,9 +100,8 @@ def _cautious(sample: _Sample, num_examples: int) -> float:
     return float(np.quantile(sample.largest(everywhere), 1 - 0.1 / np.log(num_examples)))
 
 
-def _low_end(sample: _Sample, possible: np.ndarray, level: float) -> float:
-    """What the largest mean exceeds with probability `level`."""
-    critical = np.quantile(sample.largest(possible), level)
+def _low_end(sample: _Sample, possible: np.ndarray, critical: float) -> float:
+    """What the largest mean exceeds unless a possible maximum is off by more than `critical` standard errors."""
     # An exact mean needs no margin; it is a lower bound also where it cannot be the largest.
     bounds = sample.value - np.where(sample.scatters, critical, 0.0) * sample.error
     return float(bounds[possible | ~sample.scatters].max())

@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
-from modeconn.evaluation.barrier import Baseline, check_baseline
+from modeconn.evaluation.barrier import Baseline, check_baseline, without_rounding
 from modeconn.evaluation.intervals import MIN_EXAMPLES
 from modeconn.evaluation.ratios import Ratios
 from modeconn.evaluation.resampling import Resampled, resampled_mixture
 
 Metric = Literal["loss", "score"]
-_ROUNDING = 1e-12  # of the largest loss: what is left of a loss after its baseline is taken off may be rounding only
 
 
 def above_baseline(t: np.ndarray, loss_sums: np.ndarray, baseline: Baseline) -> np.ndarray:
@@ -30,7 +29,7 @@ def above_baseline(t: np.ndarray, loss_sums: np.ndarray, baseline: Baseline) -> 
     check_baseline(baseline)
     start, end = loss_sums[..., :1], loss_sums[..., -1:]
     above = loss_sums - ((1 - t) * start + t * end if baseline == "chord" else (start + end) / 2)
-    return np.where(np.abs(above) <= _ROUNDING * np.abs(loss_sums).max(initial=0.0), 0.0, above)
+    return without_rounding(above, loss_sums)
 
 
 def above_mixture(

@@ -148,12 +148,14 @@ def _moves(part: Ratios, num_resamples: int, rng: np.random.Generator) -> tuple[
     residual, sizes = part.residuals, part.denominator
     count, num_positions = residual.shape
     rows, others = np.triu_indices(num_positions)
+    across = np.ascontiguousarray(residual.T)  # [T, N]: products of whole rows are quick
+    blocks = list(_split(np.arange(len(rows)), max(1, _AT_ONCE // count)))
     found, covariances = [], []
     for counts in counts_of_examples(rng, num_resamples, count):
         total = counts @ sizes  # [r]
         moved = (residual.T @ counts.T) / total  # [T, r]
         cross = (residual * sizes[:, None]).T @ counts.T  # [T, r]
-        second = np.concatenate([(residual[:, [i]] * residual[:, i:]).T @ counts.T for i in range(num_positions)])
+        second = np.concatenate([(across[rows[b]] * across[others[b]]) @ counts.T for b in blocks])  # [P, r]
         second -= moved[rows] * cross[others] + moved[others] * cross[rows]
         second += moved[rows] * moved[others] * (counts @ sizes**2)
         covariances.append(count / (count - 1) * second / total**2)

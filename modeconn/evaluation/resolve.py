@@ -15,7 +15,8 @@ Polynomials = Callable[[np.ndarray], np.ndarray]
 Measure = Callable[[Sequence[float]], Mapping[float, np.ndarray]]
 
 MAX_DEGREE = 128
-_FIRST_DEGREE, _FIRST_DEGREE_OF_PIECES = 8, 4
+# Of degree 8, four in 95 bumps of width 0.02 fell between all nodes and probes, and were called resolved.
+_FIRST_DEGREE, _FIRST_DEGREE_OF_PIECES = 16, 8
 # Probes see a sample of the error. With this factor 2 of 700 made-up smooth profiles were called resolved with an error
 # above the tolerance, by up to 2.9 of it (analysis/benchmarks/resolution.py).
 _SAFETY = 3.0
@@ -132,7 +133,7 @@ class _Losses:
 def resolve(measure: Measure, target: Target, *, joints: Sequence[float] = ()) -> Resolved:
     """Measure profiles at Chebyshev nodes, doubling their number until the polynomial through them is exact enough.
 
-    Between two joints the degree is 8 (4 on a path with joints), 16, ..., 128; every node of a degree is one of twice
+    Between two joints the degree is 16 (8 on a path with joints), 32, ..., 128; every node of a degree is one of twice
     that degree, so nothing is measured twice. A polynomial is tested where it differs most from that of half its
     degree: at the node of twice its degree with the largest difference, at both beside it, and at the worst one in the
     other half. Its error is taken to be three times the largest that was seen there, or its last coefficients if they

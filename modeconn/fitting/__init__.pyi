@@ -2,5 +2,9 @@ from .autoneb import fit_autoneb as fit_autoneb
 from .fit import fit_curve as fit_curve
 from .result import CurveFit as CurveFit
 from .result import FitStopped as FitStopped
+from .result import SimplexFit as SimplexFit
 from .settings import AutoNebSettings as AutoNebSettings
 from .settings import FitSettings as FitSettings
+from .settings import SimplexFitSettings as SimplexFitSettings
+from .simplex import fit_simplex as fit_simplex
+from .simplex import scattered as scattered

@@ -10,7 +10,7 @@ from modeconn.fitting.elastic import insertions, orthogonal, redistributed, tang
 from modeconn.fitting.objective import Objective, check_curve
 from modeconn.fitting.pivots import Coordinates
 from modeconn.fitting.result import CurveFit
-from modeconn.fitting.run import Backward, FitRun, Progress, optimizer_of
+from modeconn.fitting.run import Backward, CurveFitRun, Progress, optimizer_of
 from modeconn.fitting.settings import AutoNebSettings
 from modeconn.fitting.state import FitStore
 from modeconn.fitting.validation import highest
@@ -64,7 +64,7 @@ def fit_autoneb(
     return _NebRun(chain, Objective(chain, model, tasks, settings), settings, store).run(progress)
 
 
-class _NebRun(FitRun):
+class _NebRun(CurveFitRun):
     """A fit of the pivots of a chain."""
 
     settings: AutoNebSettings

@@ -98,31 +98,40 @@ class Bend:
 
 
 class Bends:
-    """The bends of a curve while they are fitted; the ends never change.
+    """The free control points of a path while they are fitted; the others never change.
 
     Args:
-        curve: The curve; its first and last control points are fixed.
+        curve: The path.
         device: Where the model is.
         dtype: In what the bends are trained.
+        free: The numbers of the control points that move; all but the ends by default.
 
     Raises:
         FitError: If there is no bend, or one has no factors.
     """
 
-    def __init__(self, curve: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        if len(curve.points) < 3:
+    def __init__(
+        self,
+        curve: Path,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        *,
+        free: Sequence[int] | None = None,
+    ) -> None:
+        self._free = tuple(range(1, len(curve.points) - 1)) if free is None else tuple(free)
+        if not self._free:
             raise FitError(
                 f"{curve.name} has nothing to fit",
                 expected="a curve with at least one bend between its ends",
                 got=f"{len(curve.points)} control points",
                 remedy="use BezierCurve.between(start, end, num_bends=1)",
             )
-        self._curve = curve
-        self.bends = [Bend.of(point, device, dtype, heads=curve.heads) for point in curve.points[1:-1]]
-        ends = (curve.start, curve.end)
-        self._ends = None if curve.space == "weights" else [_on_device(end, device, dtype) for end in ends]
-        self._fixed = [_moved(end.updates, device) for end in ends] if curve.space == "weights" else []
-        self._heads = [{name: value.to(device, dtype) for name, value in end.saved.items()} for end in ends]
+        self._curve, in_weights = curve, curve.space == "weights"
+        self.bends = [Bend.of(curve.points[k], device, dtype, heads=curve.heads) for k in self._free]
+        fixed = {k: point for k, point in enumerate(curve.points) if k not in self._free}
+        self._own = {} if in_weights else {k: _on_device(point, device, dtype) for k, point in fixed.items()}
+        self._fixed = {k: _moved(point.updates, device) for k, point in fixed.items()} if in_weights else {}
+        self._heads = {k: _saved_on_device(point, device, dtype) for k, point in fixed.items()}
 
     @property
     def tensors(self) -> list[torch.Tensor]:
@@ -136,37 +145,39 @@ class Bends:
 
     def curve(self) -> Path:
         """The curve through the bends as they are now."""
-        points = self._curve.points
-        moved = [
-            bend.point(point, name=f"bend {number}", keep_layout=self._curve.space != "weights")
-            for number, (bend, point) in enumerate(zip(self.bends, points[1:-1], strict=True), start=1)
-        ]
-        return self._curve.with_points([points[0], *moved, points[-1]])
+        points = list(self._curve.points)
+        for number, (bend, k) in enumerate(zip(self.bends, self._free, strict=True), start=1):
+            keep = self._curve.space != "weights"
+            points[k] = bend.point(points[k], name=f"bend {number}", keep_layout=keep)
+        return self._curve.with_points(points)
 
     def at(self, t: float) -> Trainable:
-        """The curve's point at t as a function of the bends.
+        """The curve's point at t as a function of the bends (see `combined`)."""
+        return self.combined(self._curve.coefficients(torch.tensor([t], dtype=torch.float64))[0].tolist())
 
-        In weights space the ends are folded into the weights, and the bends' factors run beside them, scaled by
-        their coefficients; in factors space the control points' own factors are added up first. The gradient of a bend
-        is `c(t)` times that of the point (Garipov 2018).
+    def combined(self, row: Sequence[float]) -> Trainable:
+        """A combination of the control points, K coefficients, as a function of the bends.
+
+        In weights space the fixed points are folded into the weights, and the bends' factors run beside them, scaled
+        by their coefficients; in factors space the control points' own factors are added up first. The gradient of a
+        bend is `c(t)` times that of the point (Garipov 2018).
         """
-        row = self._curve.coefficients(torch.tensor([t], dtype=torch.float64))[0].tolist()  # [K]
         saved = self._saved(row)
-        if self._ends is None:
-            return Trainable(self._folded(row), self._side_by_side(row[1:-1]), saved)
-        control = [self._ends[0], *(bend.factors for bend in self.bends), self._ends[1]]
+        if self._curve.space == "weights":
+            return Trainable(self._folded(row), self._side_by_side([row[k] for k in self._free]), saved)
+        control = {**self._own, **{k: bend.factors for k, bend in zip(self._free, self.bends, strict=True)}}
         branches = {}
         for name, scaling in self.bends[0].scalings.items():
-            up, down = (_weighted(row, [point[name][side] for point in control]) for side in (0, 1))
+            up, down = (_weighted(row, [control[k][name][side] for k in range(len(row))]) for side in (0, 1))
             branches[name] = Branch(up, scaling * down)
         return Trainable(None, branches, saved)
 
     def _folded(self, row: Sequence[float]) -> Adapter | None:
-        """What the ends add to the weights at a point; None for nothing."""
-        ends = list(zip((row[0], row[-1]), self._fixed, strict=True))
+        """What the fixed points add to the weights at a point; None for nothing."""
+        fixed = [(row[k], found) for k, found in self._fixed.items()]
         updates = {}
-        for name in {name: None for _, found in ends for name in found}:
-            present = [(weight, found[name]) for weight, found in ends if name in found]
+        for name in {name: None for _, found in fixed for name in found}:
+            present = [(weight, found[name]) for weight, found in fixed if name in found]
             combined = Update.combine([weight for weight, _ in present], [update for _, update in present])
             if combined.parts:
                 updates[name] = combined
@@ -186,15 +197,12 @@ class Bends:
             for name, found in pairs.items()
         }
 
-    def _saved(self, row: Sequence[float]) -> dict[str, torch.Tensor]:
+    def _saved(self, row: Sequence[float]) -> Mapping[str, torch.Tensor]:
         """The saved modules at a point; the start's all along where a policy says whose they are."""
-        first, last = self._heads
         if self._curve.heads is not None:
-            return first
-        return {
-            name: _weighted(row, [first[name], *(bend.saved[name] for bend in self.bends), last[name]])
-            for name in first
-        }
+            return self._heads[0]
+        control = {**self._heads, **{k: bend.saved for k, bend in zip(self._free, self.bends, strict=True)}}
+        return {name: _weighted(row, [control[k][name] for k in range(len(row))]) for name in control[0]}
 
 
 def unit_of(update: Update) -> float:
@@ -229,6 +237,11 @@ def _on_device(point: Adapter, device: torch.device, dtype: torch.dtype) -> Fact
     """A point's factors on a device, in units of its scalings."""
     pairs = {name: update.factors(unit=unit_of(update)) for name, update in point.updates.items()}
     return {name: (up.to(device, dtype), down.to(device, dtype)) for name, (up, down) in pairs.items()}
+
+
+def _saved_on_device(point: Adapter, device: torch.device, dtype: torch.dtype) -> Mapping[str, torch.Tensor]:
+    """A point's saved modules on a device."""
+    return {name: value.to(device, dtype) for name, value in point.saved.items()}
 
 
 def _weighted(row: Sequence[float], tensors: Sequence[torch.Tensor]) -> torch.Tensor:

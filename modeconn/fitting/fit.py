@@ -9,7 +9,7 @@ import torch
 from modeconn.fitting.bends import Bends
 from modeconn.fitting.objective import Objective, check_curve
 from modeconn.fitting.result import CurveFit
-from modeconn.fitting.run import Backward, FitRun, Progress, optimizer_of
+from modeconn.fitting.run import Backward, CurveFitRun, Progress, optimizer_of
 from modeconn.fitting.schedule import positions
 from modeconn.fitting.settings import FitSettings
 from modeconn.fitting.state import FitStore
@@ -66,7 +66,7 @@ def fit_curve(
     return _CurveRun(curve, Objective(curve, model, tasks, settings), settings, store).run(progress)
 
 
-class _CurveRun(FitRun):
+class _CurveRun(CurveFitRun):
     """A fit of bends at random positions on the curve."""
 
     def __init__(self, curve: Path, objective: Objective, settings: FitSettings, store: FitStore | None) -> None:

@@ -121,6 +121,15 @@ def check_curve(curve: Path, model: PointModel) -> None:
             got="a curve at constant speed",
             remedy='fit the curve that it was made from, with uniform_in="arc-length"',
         )
+    check_factors(curve)
+
+
+def check_factors(curve: Path) -> None:
+    """Raise unless control points in factors space are plain factors, which a fit can move.
+
+    Raises:
+        FitError: If the tensors of one are not.
+    """
     for point in curve.points if curve.space != "weights" else ():
         others = [
             name

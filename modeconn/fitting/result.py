@@ -1,12 +1,14 @@
 """What a fit gives back, and the error that still holds it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from modeconn.errors import FitError
-from modeconn.fitting.settings import FitSettings
+from modeconn.fitting.settings import FitSettings, SimplexFitSettings
 from modeconn.paths.path import Path
+from modeconn.paths.simplex import Simplex
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,34 @@ class CurveFit:
     stopped_early: bool
 
 
-class FitStopped(FitError):
-    """A fit came to a number that is none, and stopped before the bends moved.
+@dataclass(frozen=True)
+class SimplexFit:
+    """A simplex with corners that were fitted.
 
     Attributes:
-        fit: The best curve until then; the curve before the fit where no step brought a better one.
+        simplex: The simplex whose validation had the lowest objective; corners that do not move are those given.
+        history: One row a step: step, loss (nats per scored token, mean over the step's points), log_volume,
+            learning_rate, grad_norm; and at validations mean_loss, worst_loss and worst_of (of so many uniform points,
+            the same every time) and objective, `mean_loss - volume_weight * log_volume`. Step 0 is before the fit.
+        settings: How it was fitted.
+        best_step: The step after which the simplex was taken.
+        stopped_early: Whether it stopped before its last step.
     """
 
-    def __init__(self, failed: str, *, expected: str, got: str, remedy: str, fit: CurveFit) -> None:
+    simplex: Simplex
+    history: pd.DataFrame
+    settings: SimplexFitSettings
+    best_step: int
+    stopped_early: bool
+
+
+class FitStopped(FitError):
+    """A fit came to a number that is none, and stopped before anything moved.
+
+    Attributes:
+        fit: The best `CurveFit` or `SimplexFit` until then; what was given where no step brought a better one.
+    """
+
+    def __init__(self, failed: str, *, expected: str, got: str, remedy: str, fit: Any) -> None:  # noqa: ANN401
         super().__init__(failed, expected=expected, got=got, remedy=remedy)
         self.fit = fit

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 import torch
@@ -20,6 +20,7 @@ from modeconn.fitting.state import FitState, FitStore
 from modeconn.paths.path import Path
 
 Progress = Callable[[int, int, str], None]
+Fit = TypeVar("Fit")  # what it gives back
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,20 @@ class Backward:
     where: str
 
 
-class FitRun(ABC):
+class FitRun(ABC, Generic[Fit]):
     """The part of a fit that does not depend on what is moved and where to.
 
+    Attributes:
+        criterion: What a validation finds that is to be low.
+
     Args:
-        curve: The curve as it was given.
+        curve: The path as it was given.
         objective: What is lowered.
         settings: How.
         store: Keeps the state.
     """
+
+    criterion = "worst_loss"
 
     def __init__(self, curve: Path, objective: Objective, settings: FitSettings, store: FitStore | None) -> None:
         self.objective, self.settings = objective, settings
@@ -63,29 +69,29 @@ class FitRun(ABC):
         """Set what is trained."""
 
     @abstractmethod
-    def _curve(self) -> Path:
-        """The curve as it is now, bound to the model."""
-
-    @abstractmethod
     def _backward(self, step: int) -> Backward:
         """Add up the gradients of a step."""
 
     @abstractmethod
     def _measure(self) -> dict[str, float]:
-        """Validate; `worst_loss` among what is found."""
+        """Validate; the criterion is among what is found."""
+
+    @abstractmethod
+    def _made(self, history: pd.DataFrame, *, stopped_early: bool) -> Fit:
+        """The result with the tensors as they are now."""
 
     @property
     @abstractmethod
     def _validation_steps(self) -> int:
         """Steps from one validation to the next."""
 
-    def _after_step(self) -> None:  # noqa: B027  (nothing, unless the method needs it)
+    def _after_step(self) -> None:
         """What follows on a step of the optimiser."""
 
-    def _after_validation(self) -> None:  # noqa: B027
+    def _after_validation(self) -> None:
         """What follows on a validation."""
 
-    def run(self, progress: Progress | None) -> CurveFit:
+    def run(self, progress: Progress | None) -> Fit:
         """Step until the end, the patience, or an error; what was reached is stored in every case."""
         kept = self._store.load() if self._store else None
         if kept is not None:
@@ -97,21 +103,17 @@ class FitRun(ABC):
                 self._validate_if_due()
                 self._keep_if_due()
                 if progress:
-                    told = f"worst loss of its positions {self.state.best_worst:.4f}"
+                    told = f"{self.criterion.replace('_', ' ')} {self.state.best_value:.4f}"
                     progress(self.state.step, self.settings.num_steps, told)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(self._interrupted())
             raise
         return self.result()
 
-    def result(self) -> CurveFit:
-        """The best curve so far, between the ends that were given."""
+    def result(self) -> Fit:
+        """The best so far."""
         self._load(self.state.best)
-        given = self._given.points
-        curve = self._given.with_points([given[0], *self._curve().points[1:-1], given[-1]])
-        history = pd.DataFrame(self.state.history)
-        stopped = self.state.step < self.settings.num_steps
-        return CurveFit(curve, history, self.settings, self.state.best_step, stopped)
+        return self._made(pd.DataFrame(self.state.history), stopped_early=self.state.step < self.settings.num_steps)
 
     def _step(self) -> None:
         """One step of the optimiser."""
@@ -143,7 +145,8 @@ class FitRun(ABC):
                 error.failed, expected=error.expected, got=error.got, remedy=self._way_out(), fit=self._kept_result()
             ) from error
         with self._moving():
-            self.state.validated(found, [tensor.detach().clone() for tensor in self.tensors])
+            tensors = [tensor.detach().clone() for tensor in self.tensors]
+            self.state.validated(found, tensors, value=found[self.criterion])
             self._after_validation()
         self._keep()
 
@@ -168,11 +171,11 @@ class FitRun(ABC):
     def _way_out(self) -> str:
         """What can be done about a fit that diverged."""
         return (
-            f"lower --learning-rate; the best curve until then, that after step {self.state.best_step}, is kept"
+            f"lower --learning-rate; the best until then, that after step {self.state.best_step}, is kept"
             " (in Python: the error's attribute `fit`)"
         )
 
-    def _kept_result(self) -> CurveFit:
+    def _kept_result(self) -> Fit:
         """The result so far, after its state is stored."""
         self._keep()
         return self.result()
@@ -224,6 +227,20 @@ class FitRun(ABC):
         self.state, self._stored_step = copy.deepcopy(state), state.step
         self._load(state.bends)
         self._optimizer.load_state_dict(state.optimizer)
+
+
+class CurveFitRun(FitRun[CurveFit]):
+    """A fit of a curve between ends that stay."""
+
+    @abstractmethod
+    def _curve(self) -> Path:
+        """The curve as it is now, bound to the model."""
+
+    def _made(self, history: pd.DataFrame, *, stopped_early: bool) -> CurveFit:
+        """The curve between the ends that were given."""
+        given = self._given.points
+        curve = self._given.with_points([given[0], *self._curve().points[1:-1], given[-1]])
+        return CurveFit(curve, history, self.settings, self.state.best_step, stopped_early)
 
 
 def optimizer_of(tensors: Sequence[torch.Tensor], settings: FitSettings) -> torch.optim.Optimizer:

@@ -127,3 +127,23 @@ class AutoNebSettings(FitSettings):
         self._check("num_steps", "a multiple of num_cycles", holds=self.num_steps % self.num_cycles == 0)
         self._check("positions_per_step", "1: every pivot is moved at every step", holds=self.positions_per_step == 1)
         self._check("uniform_in", "t: pivots lie where they lie", holds=self.uniform_in == "t")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimplexFitSettings(FitSettings):
+    """How corners of a simplex are fitted (see `fit_simplex`); positions are points of the simplex."""
+
+    free_corners: tuple[int, ...] = field(
+        default=(-1,), metadata=flag_help("numbers of the corners that move, from 0; negative ones count from the last")
+    )
+    volume_weight: float = field(
+        default=0.01, metadata=flag_help("nats that a volume e times as large is worth; 0 leaves the volume alone")
+    )
+    eval_points: int = field(default=10, metadata=flag_help("points of a validation, uniform in the simplex"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        holds = 0 <= self.volume_weight < math.inf
+        self._check("volume_weight", "a finite number of at least 0", holds=holds)
+        self._check("free_corners", "numbers of corners, each once", holds=len(self.free_corners) > 0)
+        self._check("uniform_in", "t: points are uniform in the simplex", holds=self.uniform_in == "t")

@@ -19,8 +19,8 @@ class FitState:
         bends: The tensors that are trained.
         shares: AutoNEB: the part of the chain's length that each segment has.
         optimizer: State of the optimiser.
-        best: The tensors at the lowest worst loss of the validation positions so far.
-        best_worst: That loss, in nats per scored token.
+        best: The tensors at the validation of the lowest value so far.
+        best_value: That value: of a curve the worst loss of the validation positions, in nats per scored token.
         best_step: The step after which it was measured.
         validations_since_best: Validations since then.
     """
@@ -33,7 +33,7 @@ class FitState:
     shares: list[float] = field(default_factory=list)
     optimizer: dict[str, Any] = field(default_factory=dict)
     best: list[torch.Tensor] = field(default_factory=list)
-    best_worst: float = math.inf
+    best_value: float = math.inf
     best_step: int = 0
     validations_since_best: int = 0
 
@@ -42,14 +42,14 @@ class FitState:
         self.history.append(row)
         self.step += 1
 
-    def validated(self, found: dict[str, float], tensors: list[torch.Tensor]) -> None:
-        """Take note of a validation: what it found, `worst_loss` among it, with which tensors."""
+    def validated(self, found: dict[str, float], tensors: list[torch.Tensor], *, value: float) -> None:
+        """Take note of a validation: what it found, with which tensors, and the value that is to be low."""
         if not self.history:
             self.history.append({"step": 0})
         self.history[-1] |= found
         self.validated_step = self.step
-        if found["worst_loss"] < self.best_worst:
-            self.best_worst, self.best, self.best_step = found["worst_loss"], tensors, self.step
+        if value < self.best_value:
+            self.best_value, self.best, self.best_step = value, tensors, self.step
             self.validations_since_best = 0
         else:
             self.validations_since_best += 1

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from modeconn.adapters.adapter import Adapter
 from modeconn.evaluation.gate import check_finite
 from modeconn.fitting.reader import Reader
 from modeconn.fitting.settings import FitSettings
@@ -86,7 +87,7 @@ class Validation:
         Raises:
             EvaluationError: If a loss is not finite.
         """
-        return np.array([self._loss(curve, t, step) for t in positions])
+        return np.array([self.mean_loss(curve(t), f"t={t:g}", step=step) for t in positions])
 
     def worst(self, curve: Path, *, step: int) -> dict[str, float]:
         """The highest of the losses at the validation positions (see `highest`).
@@ -96,14 +97,23 @@ class Validation:
         """
         return highest(self.positions, self.losses(curve, self.positions, step=step))
 
-    def _loss(self, curve: Path, t: float, step: int) -> float:
-        """The weighted mean loss at a position."""
-        point, means = curve(t), np.zeros(len(self.encoded))
+    def mean_loss(self, point: Adapter, where: str, *, step: int) -> float:
+        """The weighted mean loss at a point, in nats per scored token.
+
+        Args:
+            point: The point.
+            where: Where it lies, for messages: "t=0.5".
+            step: After which step, for messages.
+
+        Raises:
+            EvaluationError: If a loss is not finite.
+        """
+        means = np.zeros(len(self.encoded))
         for reader in dict.fromkeys(self._readers):
             tasks = [task for task, one in enumerate(self._readers) if one is reader]
             found = reader.evaluate(point, [self.encoded[task] for task in tasks])
             for task, sums in zip(tasks, found, strict=True):
                 split = self.encoded[task]
-                check_finite(sums.loss_sum, f"{split.task}/{split.split} at t={t:g} after step {step} of the fit")
+                check_finite(sums.loss_sum, f"{split.task}/{split.split} at {where} after step {step} of the fit")
                 means[task] = sums.loss_sum.sum() / sums.num_tokens.sum()
         return float(self.weights @ means)

@@ -1,5 +1,6 @@
 """The simplex over several points: all their weighted means."""
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ import torch
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.update import BaseWeights
 from modeconn.errors import PathError
+from modeconn.paths.chain import PolygonalChain
 from modeconn.paths.combination import combination, finite_gram, spanning
 from modeconn.paths.curve import check_count
 from modeconn.paths.path import Space
@@ -41,6 +43,25 @@ class Simplex:
         check_count("corners", len(points), owner="a simplex", least=2, remedy=remedy)
         self.name = name or " + ".join(point.name for point in points)
         self._chain = spanning(points, space=space, base=base, name=self.name)
+
+    def on(self, base: BaseWeights) -> "Simplex":
+        """The same simplex, with the base's weights at hand for distances and volumes."""
+        return self._through(self._chain.on(base))
+
+    def with_points(self, points: Sequence[Adapter]) -> "Simplex":
+        """The same simplex with other corners in their place, as a fit moves them; n points in the same coordinates."""
+        return self._through(self._chain.with_points(points))
+
+    def _through(self, chain: PolygonalChain) -> "Simplex":
+        """The same simplex with the corners of a chain."""
+        moved = copy.copy(self)
+        moved._chain = chain
+        return moved
+
+    @property
+    def chain(self) -> PolygonalChain:
+        """The corners as a path, which combines them: `chain.point(weights, name)`."""
+        return self._chain
 
     @property
     def points(self) -> tuple[Adapter, ...]:

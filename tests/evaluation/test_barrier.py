@@ -21,6 +21,16 @@ def test_a_straight_descent_has_a_barrier_only_against_the_mean() -> None:
     assert mc.barrier(GRID, descent, baseline="mean") == mc.Barrier(1.0, 0.0)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.1, -0.7, 3.3])
+@pytest.mark.parametrize("level", [0.1, 0.7, 2.3, 1e-9, 1e6])
+def test_a_loss_that_is_affine_in_t_has_no_barrier_at_all(level: float, slope: float) -> None:
+    for t in (GRID, np.linspace(0, 1, 61)):
+        loss = level * (1 + slope * t)
+        assert mc.barrier(t, loss) == mc.Barrier(0.0, 0.0)
+        if slope == 0:
+            assert mc.barrier(t, loss, baseline="mean") == mc.Barrier(0.0, 0.0)
+
+
 @given(st.lists(st.floats(-10, 10), min_size=11, max_size=11), st.floats(-5, 5), st.floats(-5, 5))
 def test_an_affine_function_of_t_does_not_change_the_chord_barrier(
     losses: list[float], slope: float, shift: float

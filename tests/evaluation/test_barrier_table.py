@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,7 @@ from simulated_losses import GRID, losses, profile_of
 import modeconn as mc
 from modeconn.evaluation.band_table import BAND_COLUMNS
 from modeconn.evaluation.bands import profile_band
-from modeconn.evaluation.barrier_interval import barrier_interval
+from modeconn.evaluation.barrier_interval import BarrierInterval, barrier_interval, interval_over_tasks
 from modeconn.evaluation.barrier_table import BARRIER_COLUMNS, barrier_table, remarks, with_holm
 from modeconn.evaluation.chebyshev import nodes, through
 from modeconn.evaluation.definitions import ALL_DEFINITIONS, measured
@@ -126,6 +128,20 @@ def test_every_definition_has_its_row() -> None:
             assert row.p_holm == row.p_value  # alone of its definition
 
 
+def test_one_number_under_two_names_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(*given: Any, **settings: Any) -> BarrierInterval:  # noqa: ANN401
+        asked.append(settings["baseline"])
+        return interval_over_tasks(*given, **settings)
+
+    monkeypatch.setattr("modeconn.evaluation.barrier_table.interval_over_tasks", counted)
+    table = profile_of(*losses(height=0.5)).barriers("score", baselines=ALL_DEFINITIONS, num_resamples=200)
+    assert asked == ["chord", "mean", "convexity", "average"]
+    mean, instability = (table[table["baseline"] == one].drop(columns="baseline") for one in ("mean", "instability"))
+    assert mean.to_numpy().tolist() == instability.to_numpy().tolist()
+
+
 @pytest.mark.parametrize("definition", ALL_DEFINITIONS)
 def test_a_resolved_profile_has_every_definition_between_its_nodes(definition: str) -> None:
     t = np.array(nodes(8))
@@ -145,7 +161,8 @@ def test_a_resolved_profile_has_every_definition_between_its_nodes(definition: s
         exact = coefficients @ powers - (coefficients[:, -1] + coefficients.sum(axis=1)) / 2
         found = barrier_interval([0, 0.5, 1], np.outer(exact, [0, 2, 0]), np.ones(80), baseline="average")
     else:
-        fine = np.unique([*t, *((t[1:] + t[:-1]) / 2), row.t_at_max, row.t_from, row.t_to])
+        between = [] if definition == "convexity" else (t[1:] + t[:-1]) / 2
+        fine = np.unique([*t, *between, row.t_at_max, row.t_from, row.t_to])
         found = barrier_interval(fine, coefficients @ np.vander(fine, 5).T, np.ones(80), baseline=definition)  # type: ignore[arg-type]
     assert (row.low, row.high) == pytest.approx((found.low, found.high), rel=1e-6)
 

@@ -61,6 +61,17 @@ def test_a_convex_profile_has_no_gap() -> None:
     assert convexity_gap(GRID, np.full(11, 2.0)) == (0, 0, 0, 1)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.1, -0.7, 3.3])
+@pytest.mark.parametrize("level", [0.1, 0.7, 2.3, 1e-9, 1e6])
+def test_a_loss_that_is_affine_in_t_has_no_gap_at_all(level: float, slope: float) -> None:
+    t = np.array(nodes(16))
+    loss = level * (1 + slope * t)
+    curve = Interpolant([through(loss, 0.0, 1.0)])
+    for one in ("chord", "convexity", *(["mean"] if slope == 0 else [])):
+        assert measured(one, t, loss, None) == (0, 0, 0, 1)  # type: ignore[arg-type]
+        assert measured(one, t, loss, curve) == (0, 0, 0, 1)  # type: ignore[arg-type]
+
+
 def test_what_is_linear_in_t_changes_only_what_is_against_the_mean() -> None:
     loss = np.random.default_rng(0).normal(size=11)
     tilted = loss + 3 - 5 * GRID

@@ -1,6 +1,7 @@
 """Intervals of every definition of a barrier."""
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from simulated_losses import BUMP, GRID, losses
 
 from modeconn.evaluation.barrier_interval import barrier_interval
 from modeconn.evaluation.definitions import ALL_DEFINITIONS, convexity_gap, path_average
+from modeconn.evaluation.resampled_contrasts import ResampledContrasts, resampled_sub_intervals
 
 VALLEYS = np.interp(GRID, [0, 0.3, 0.5, 0.7, 1], [2, 0, 1, 0, 2])
 
@@ -61,6 +63,28 @@ def test_the_gap_names_its_part() -> None:
     assert found.p_value == pytest.approx(1 / 2001)
     chord = barrier_interval(GRID, sums + 3 * VALLEYS * tokens[:, None], tokens)
     assert (chord.start, chord.end, chord.high) == (0, 1, 0)
+
+
+def test_of_many_positions_few_begin_parts_but_always_those_of_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[np.ndarray] = []
+
+    def watched(t: np.ndarray, *given: Any, **settings: Any) -> ResampledContrasts:  # noqa: ANN401
+        used.append(t)
+        return resampled_sub_intervals(t, *given, **settings)
+
+    monkeypatch.setattr("modeconn.evaluation.barrier_interval.resampled_sub_intervals", watched)
+    rng = np.random.default_rng(0)
+    for num_positions in (41, 69):
+        t = np.linspace(0, 1, num_positions)
+        values = rng.normal(size=(50, num_positions)) + np.cos(4 * np.pi * t)
+        found = barrier_interval(t, values, np.ones(50), baseline="convexity", num_resamples=100)
+        expected = convexity_gap(t, values.mean(axis=0))
+        assert (found.height, found.t, found.start, found.end) == pytest.approx(expected)
+    all_of_them, few = used
+    assert len(all_of_them) == 41
+    assert 41 <= len(few) <= 44
+    assert {0.0, 1.0, *expected[1:]} <= set(few.tolist())
+    assert np.diff(few).max() < 2.5 / 68
 
 
 def test_no_gap_is_seen_where_all_examples_are_convex() -> None:
