@@ -133,7 +133,7 @@ def scores_cell(kind: str, count: int, replications: int, num_resamples: int) ->
 def gap_cell(kind: str, num_positions: int, replications: int, num_resamples: int) -> Iterator[tuple[float, Tally]]:
     """Tallies of convexity gaps: none, and 1 nat between two valleys; of 200 normal examples.
 
-    Above 41 positions the interval is of every so-manieth, and of those of the measured gap.
+    Of more than 41 positions the interval takes 41, and the measured gap's own for its high end.
     """
     t = np.linspace(0, 1, num_positions)
     for height in (0.0, 1.0):

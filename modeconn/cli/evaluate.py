@@ -46,6 +46,9 @@ class Settings(MeasurementSettings):
             "choose the positions: the profile is known between them to this part of its range (0.0025)"
         ),
     )
+    absolute_tolerance: float | None = field(
+        default=None, metadata=flag_help("the same in nats; of two tolerances, the larger counts")
+    )
 
     precision: float | None = field(
         default=None,
@@ -58,6 +61,10 @@ class Settings(MeasurementSettings):
         default=None, metadata=flag_help("task of the trade-off that the start was trained on")
     )
     new_task: str | None = field(default=None, metadata=flag_help("task of the trade-off that the end was trained on"))
+
+    confidence: float = field(default=0.95, metadata=flag_help("of the intervals of barriers, bands and gains"))
+    num_resamples: int = field(default=2000, metadata=flag_help("resamples of the examples"))
+    seed: int = field(default=0, metadata=flag_help("of the resampling, and of the order of examples (--precision)"))
 
     lm_eval: tuple[str, ...] = field(
         default=(), metadata=flag_help("benchmarks of lm-evaluation-harness, at --lm-eval-t (extra general)")
@@ -74,7 +81,13 @@ class Settings(MeasurementSettings):
     @property
     def positions(self) -> dict[str, Any]:
         """What says where on each path."""
-        return {"num_points": self.num_points, "t": self.t, "tolerance": self.tolerance}
+        tolerances = {"tolerance": self.tolerance, "absolute_tolerance": self.absolute_tolerance}
+        return {"num_points": self.num_points, "t": self.t, **tolerances}
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """How intervals are made."""
+        return {"confidence": self.confidence, "num_resamples": self.num_resamples, "seed": self.seed}
 
     @property
     def grid(self) -> dict[str, Any]:
@@ -96,6 +109,7 @@ class Settings(MeasurementSettings):
 
 def run(settings: Settings, processes: "Processes | None" = None) -> int:
     """Evaluate paths and write their run folder; a finished one is shown again."""
+    from modeconn.cli.evaluation_checks import check_statistics, on_equal_ends, refuse_one_source
     from modeconn.cli.given_paths import given_paths
     from modeconn.cli.profile_files import write_profile
     from modeconn.cli.profile_printing import print_profile
@@ -103,10 +117,9 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
     from modeconn.evaluation.evaluate import positions_asked
 
     _check_split_settings(settings)
-    if settings.lm_eval:
-        from modeconn.evaluation.harness import require_harness
-
-        require_harness()
+    check_statistics(**settings.statistics)
+    refuse_one_source([[end for end in (settings.start, settings.end) if end], settings.points])
+    _check_general(settings)
     positions_asked(**settings.positions)  # what cannot be is told before anything is loaded or written
     paths = given_paths(settings)
 
@@ -114,14 +127,20 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
         return _measured(settings, folder, paths, tasks, model)
 
     def write(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]", measured: _Measured) -> None:
-        tables = tables_of(measured.profile, tasks, precise=measured.precise, validation=measured.validation)
+        tables = tables_of(
+            measured.profile, tasks, precise=measured.precise, validation=measured.validation,
+            statistics=settings.statistics,
+        )  # fmt: skip
         write_profile(folder, measured.profile, tables, old_and_new=_old_and_new(settings, tasks))
         if settings.lm_eval:
             _write_general(settings, folder, paths, model)
 
+    def show(folder: "RunFolder") -> list[str]:
+        return [*on_equal_ends(paths), *print_profile(folder)]
+
     points = list({id(point): point for path in paths for point in path.points}.values())
     plan = [(path, settings.positions) for path in paths]
-    return Measurement("evaluate", settings, points, plan, _inputs(paths), processes).run(measure, print_profile, write)
+    return Measurement("evaluate", settings, points, plan, _inputs(paths), processes).run(measure, show, write)
 
 
 def _inputs(paths: "Sequence[Curve]") -> "dict[str, Adapter]":
@@ -166,7 +185,14 @@ def _measured(
         if settings.precision is not None:
             precise = [
                 evaluate_to_precision(
-                    path, model, tasks, precision=settings.precision, split=settings.split, **options, **settings.grid
+                    path,
+                    model,
+                    tasks,
+                    precision=settings.precision,
+                    split=settings.split,
+                    **options,
+                    **settings.grid,
+                    **settings.statistics,
                 )
                 for path in paths
             ]
@@ -179,12 +205,26 @@ def _measured(
     return _Measured(Profile.concat(profiles), precise, validation)
 
 
+def _check_general(settings: Settings) -> None:
+    """Raise if the benchmarks of the harness cannot be run, before anything else is."""
+    if settings.lm_eval:
+        from modeconn.evaluation.general import check_general
+
+        check_general(
+            settings.lm_eval,
+            t=settings.lm_eval_t,
+            num_examples=settings.lm_eval_examples,
+            include_path=settings.lm_eval_tasks,
+        )
+
+
 def _write_general(settings: Settings, folder: "RunFolder", paths: "Sequence[Curve]", model: "AdapterModel") -> None:
     """Run the benchmarks of the harness at positions of every path, and write their tables."""
     import pandas as pd
 
     from modeconn.cli.progress import progress
     from modeconn.evaluation.general import general_scores
+    from modeconn.evaluation.store import RunPointStore
 
     with progress(quiet=settings.quiet) as report:
         found = [
@@ -195,6 +235,7 @@ def _write_general(settings: Settings, folder: "RunFolder", paths: "Sequence[Cur
                 t=settings.lm_eval_t,
                 num_examples=settings.lm_eval_examples,
                 include_path=settings.lm_eval_tasks,
+                store=RunPointStore(folder),
                 progress=report,
             )
             for path in paths
@@ -226,7 +267,8 @@ def _check_split_settings(settings: Settings) -> None:
             got=f"--choose-on {settings.choose_on} --split {settings.split}",
             remedy="choose on the validation split: --choose-on eval",
         )
-    both = [flag for flag, one in (("--tolerance", settings.tolerance), ("--choose-on", settings.choose_on)) if one]
+    tolerance = settings.tolerance or settings.absolute_tolerance
+    both = [flag for flag, one in (("--tolerance", tolerance), ("--choose-on", settings.choose_on)) if one]
     if (settings.precision is not None and both) or len(both) == 2:
         raise EvaluationError(
             "these settings choose positions or examples in ways that exclude one another",

@@ -1,7 +1,7 @@
 """Measure the barriers between many checkpoints: all pairs of them, or consecutive ones.
 
-Writes pairs.csv (one row for each pair and task), profile.csv, tree.csv (the minimum spanning tree of saddles) and
-figures/ to the output folder.
+Writes pairs.csv (one row for each pair and task), barriers.csv, profile.csv, examples.parquet, tree.csv (the minimum
+spanning tree of saddles) and figures/ to the output folder.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,6 +12,8 @@ from modeconn.cli.measurement import Measurement, MeasurementSettings
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from modeconn.adapters.adapter import Adapter
     from modeconn.evaluation.matrix import BarrierMatrix
     from modeconn.models.adapter_model import AdapterModel
@@ -107,31 +109,66 @@ def _measured(
 
 def _write(settings: Settings, folder: "RunFolder", matrix: "BarrierMatrix") -> None:
     """Tables and figures."""
-    from modeconn.plotting import save_figure
+    from modeconn.plotting import plot_barriers, save_figure
     from modeconn.plotting.barrier_matrix import plot_barrier_matrix
     from modeconn.plotting.saddle_tree import plot_saddle_tree
 
-    trees = matrix.trees()
+    trees, barriers = matrix.trees(), matrix.profile.barriers()
+    pairs = with_intervals(matrix.frame, barriers)
     folder.record(checks=dict(matrix.profile.checks))
-    folder.write_csv(matrix.frame, "pairs.csv")
+    folder.write_csv(pairs, "pairs.csv")
+    folder.write_csv(barriers, "barriers.csv")
     folder.write_csv(matrix.profile.frame, "profile.csv")
+    folder.write_parquet(matrix.profile.examples, "examples.parquet")
+    if matrix.profile.outputs is not None:
+        folder.write_parquet(matrix.profile.outputs, "outputs.parquet")
     folder.write_csv(trees, "tree.csv")
     with folder.replacing("figures") as figures:
         figures.mkdir()
-        heat = plot_barrier_matrix(matrix.frame, baseline=settings.baseline)
-        save_figure(heat, figures / "barriers", table=matrix.frame)
+        heat = plot_barrier_matrix(pairs, baseline=settings.baseline)
+        save_figure(heat, figures / "barriers", table=pairs)
         save_figure(plot_saddle_tree(trees), figures / "tree", table=trees)
+        own = barriers.loc[barriers["baseline"] == settings.baseline]
+        if own["low"].notna().to_numpy().any():
+            save_figure(plot_barriers(own), figures / "intervals", table=own)
 
 
-def _show(folder: "RunFolder") -> tuple[str, ...]:
-    """Print the barriers of every pair and the tree of saddles."""
+def with_intervals(pairs: "pd.DataFrame", barriers: "pd.DataFrame") -> "pd.DataFrame":
+    """The pairs with low, high and p_holm of both baselines, such as `low_chord`.
+
+    Args:
+        pairs: One row for each pair and task, with path and task.
+        barriers: The loss barriers of all paths, as `Profile.barriers` gives them; p-values are adjusted over all pairs
+            and tasks.
+    """
+    keys = ["path", "task"]
+    for baseline, own in barriers.groupby("baseline", sort=False):
+        added = own.reindex(columns=[*keys, "low", "high", "p_holm"])
+        renamed = added.rename(columns={name: f"{name}_{baseline}" for name in ("low", "high", "p_holm")})
+        pairs = pairs.merge(renamed, on=keys, how="left", validate="one_to_one")
+    return pairs
+
+
+def _show(folder: "RunFolder") -> list[str]:
+    """Print the barriers of every pair and the tree of saddles; returns remarks on intervals."""
     from modeconn.cli.tables import print_table
+    from modeconn.evaluation.barrier_table import remarks
     from modeconn.runs import read_csv
 
     pairs = read_csv(folder.folder / "pairs.csv")
     first = pairs.iloc[0]
-    shown = ["start", "end", "task", "barrier_chord", "t_chord", "barrier_mean", "saddle", "loss_start", "loss_end"]
+    shown = [
+        "start",
+        "end",
+        "task",
+        "barrier_chord",
+        "low_chord",
+        "high_chord",
+        "p_holm_chord",
+        "barrier_mean",
+        "saddle",
+    ]
     print_table(pairs.reindex(columns=shown), title=f"{first['split']} split, space={first['space']}, loss in nats")
     print()
     print_table(read_csv(folder.folder / "tree.csv"), title="minimum spanning tree of saddles")
-    return ()
+    return remarks(read_csv(folder.folder / "barriers.csv"))

@@ -82,10 +82,14 @@ def draw_profile(
         plotting.save_figure(plotting.plot_examples_along_path(rows), folder / name, table=rows)
 
 
-def barrier_summary(barriers: pd.DataFrame) -> pd.DataFrame:
+def barrier_summary(barriers: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
     """The barrier table as it is printed: one row for each path and task.
 
     Interval and p-value ("no barrier", adjusted for all paths and tasks) are those of the loss over the chord.
+
+    Args:
+        barriers: The table of all barriers.
+        confidence: That of its intervals.
     """
     keys = ["path", "space", "task"]
     chord, mean = (_of(barriers, "loss", baseline).set_index(keys) for baseline in ("chord", "mean"))
@@ -93,7 +97,9 @@ def barrier_summary(barriers: pd.DataFrame) -> pd.DataFrame:
         {
             "loss barrier (chord)": chord["barrier"],
             "at t": chord["t_at_max"],
-            "95 % interval": [_interval(low, high) for low, high in zip(chord["low"], chord["high"], strict=True)],
+            f"{100 * confidence:g} % interval": [
+                _interval(low, high) for low, high in zip(chord["low"], chord["high"], strict=True)
+            ],
             "p (Holm)": chord["p_holm"],
             "loss barrier (mean)": mean["barrier"],
             "error barrier (chord)": _of(barriers, "score", "chord").set_index(keys)["barrier"],

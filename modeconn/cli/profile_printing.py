@@ -33,7 +33,7 @@ def print_profile(folder: "RunFolder") -> list[str]:
         folder: Its run folder.
 
     Returns:
-        Remarks on prompts that were cut, and on barriers.
+        Remarks on prompts that were cut, on barriers, and on what several looks mean for the intervals.
     """
     from modeconn.cli.profile_files import barrier_summary, ends_and_best
     from modeconn.cli.tables import print_table
@@ -44,7 +44,7 @@ def print_profile(folder: "RunFolder") -> list[str]:
     print_table(ends_and_best(frame), title=_setting(frame, folder))
     print()
     barriers = read_csv(folder.folder / "barriers.csv")
-    print_table(barrier_summary(barriers))
+    print_table(barrier_summary(barriers, confidence=_confidence(folder)))
     resolution = folder.folder / "resolution.csv"
     if resolution.exists():
         print()
@@ -52,7 +52,7 @@ def print_profile(folder: "RunFolder") -> list[str]:
     _print_looks(folder)
     _print_chosen(folder)
     _print_general(folder)
-    return [*_on_cut_prompts(folder), *remarks(barriers)]
+    return [*_on_cut_prompts(folder), *remarks(barriers), *_on_looks(folder)]
 
 
 def _print_looks(folder: "RunFolder") -> None:
@@ -97,6 +97,24 @@ def _checks(folder: "RunFolder") -> "Mapping[str, Mapping[str, Any]]":
 
     record = read_record(folder.folder)
     return record.facts.get("checks", {}) if record else {}
+
+
+def _confidence(folder: "RunFolder") -> float:
+    """That of the intervals, as the run was asked."""
+    from modeconn.runs import read_record
+
+    record = read_record(folder.folder)
+    return float(record.settings.get("confidence", 0.95)) if record else 0.95
+
+
+def _on_looks(folder: "RunFolder") -> list[str]:
+    """A remark where the sample was chosen by looking at it."""
+    if not (folder.folder / "looks.csv").exists():
+        return []
+    return [
+        "the examples were chosen by looking: barriers.csv and bands.csv allow for it; loss_low to score_high in"
+        " profile.csv do not (95 % at one position), and lost_examples.csv is of the examples that were used"
+    ]
 
 
 def _on_cut_prompts(folder: "RunFolder") -> list[str]:

@@ -1,15 +1,18 @@
 """Tables of an evaluation that are more than the profile: barriers of all definitions, examples lost, a chosen t."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 if TYPE_CHECKING:
-    from modeconn.evaluation.profile import Profile
+    from modeconn.evaluation.profile import Metric, Profile
     from modeconn.evaluation.sequential import PreciseProfile
     from modeconn.tasks.task import Task
+
+
+METRICS: "tuple[Metric, ...]" = ("loss", "score")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def tables_of(
     *,
     precise: "Sequence[PreciseProfile]" = (),
     validation: "Profile | None" = None,
+    statistics: Mapping[str, Any] | None = None,
 ) -> ProfileTables:
     """All tables of a profile.
 
@@ -57,23 +61,39 @@ def tables_of(
         tasks: Whose texts the lost examples have; without them there is no such table.
         precise: What growing samples gave, one for each path: their barriers allow for several looks.
         validation: The same paths on another split, on which a position is chosen.
+        statistics: `confidence`, `num_resamples` and `seed` of the intervals; growing samples bring their own.
     """
+    settings = statistics or {}
     return ProfileTables(
-        barriers=barriers_of(precise or [profile]),
-        bands=pd.concat([profile.bands("loss"), profile.bands("score")], ignore_index=True),
-        lost=_lost(profile, tasks) if tasks and not precise else None,
+        barriers=barriers_of(precise or [profile], {} if precise else settings),
+        bands=_bands(precise or [profile], {} if precise else settings),
+        lost=_lost(profile, tasks) if tasks else None,
         looks=pd.concat([one.looks for one in precise], ignore_index=True) if precise else None,
-        chosen=_chosen(profile, validation) if validation is not None else None,
+        chosen=_chosen(profile, validation, settings) if validation is not None else None,
     )
 
 
-def barriers_of(profiles: "Sequence[Profile | PreciseProfile]") -> pd.DataFrame:
-    """The barriers of loss and error by every definition, p-values adjusted over all paths and tasks."""
+def barriers_of(
+    profiles: "Sequence[Profile | PreciseProfile]", statistics: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
+    """The barriers of loss and error by every definition, p-values adjusted over all paths and tasks.
+
+    Args:
+        profiles: What was measured.
+        statistics: Settings of the intervals, where profiles do not bring their own.
+    """
     from modeconn.evaluation.barrier_table import with_holm
     from modeconn.evaluation.definitions import ALL_DEFINITIONS
 
-    tables = [one.barriers(metric, baselines=ALL_DEFINITIONS) for one in profiles for metric in ("loss", "score")]
+    settings = {"baselines": ALL_DEFINITIONS, **(statistics or {})}
+    tables = [one.barriers(metric, **settings) for one in profiles for metric in METRICS]
     return with_holm(pd.concat(tables, ignore_index=True))
+
+
+def _bands(profiles: "Sequence[Profile | PreciseProfile]", statistics: Mapping[str, Any]) -> pd.DataFrame:
+    """The bands of loss and error, at the confidence that each profile's intervals have."""
+    tables = [one.bands(metric, **statistics) for metric in METRICS for one in profiles]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _lost(profile: "Profile", tasks: "Sequence[Task]") -> pd.DataFrame:
@@ -83,9 +103,10 @@ def _lost(profile: "Profile", tasks: "Sequence[Task]") -> pd.DataFrame:
     return lost_examples(profile, tasks)
 
 
-def _chosen(profile: "Profile", validation: "Profile") -> pd.DataFrame:
+def _chosen(profile: "Profile", validation: "Profile", statistics: Mapping[str, Any]) -> pd.DataFrame:
     """The best position of the validation split on this one, for every path, by score."""
     from modeconn.evaluation.chosen_t import choose_t
 
     paths = profile.frame["path"].unique()
-    return pd.concat([choose_t(validation, profile, path=str(path)).table for path in paths], ignore_index=True)
+    tables = [choose_t(validation, profile, path=str(path), **statistics).table for path in paths]
+    return pd.concat(tables, ignore_index=True)

@@ -10,7 +10,7 @@ from modeconn.evaluation.barrier import check_positions
 from modeconn.evaluation.paired import Metric, check_confidence, check_metric
 from modeconn.evaluation.paired_records import parts_of, records_by_path
 
-BAND_COLUMNS = ("path", "space", "task", "metric", "above", "t", "value", "low", "high", "critical")
+BAND_COLUMNS = ("path", "space", "task", "metric", "above", "t", "value", "low", "high", "critical", "confidence")
 
 
 def band_table(
@@ -60,5 +60,5 @@ def band_table(
         band = band_over_tasks(positions, list(parts.values()), above=above, **settings)
         names = {"path": path, "space": space, "task": task, "metric": metric, "above": above}
         numbers = {"t": t, "value": band.value, "low": band.low, "high": band.high, "critical": band.critical}
-        tables.append(pd.DataFrame(names | numbers))
+        tables.append(pd.DataFrame(names | numbers | {"confidence": confidence}))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(BAND_COLUMNS))

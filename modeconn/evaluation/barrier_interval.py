@@ -46,8 +46,8 @@ def barrier_interval(
 
     Every definition of a barrier is the largest of some contrasts `sum_t c(t) L(t)`, and what is said above of
     positions holds of contrasts: of T against the chord or the mean, of T (T - 1) (T - 2) / 6 for the convexity gap.
-    Above 41 positions, the gap's interval is of every so-manieth, 41 in all, and of the three of the measured gap. The
-    average is one contrast, with the usual interval, and may be negative.
+    Of more than 41 positions, parts begin, peak and end at 41 for the gap's interval; its high end is also that of the
+    gap's own part. The average is one contrast, with the usual interval, and may be negative.
 
     It is an interval of the highest of the given positions; between them nothing is known. Positions may be those of an
     interpolant, if its values are linear in the losses and every example's losses are interpolated alike.
@@ -119,26 +119,37 @@ def interval_over_tasks(
     floor = pointwise(baseline)
     if floor is not None:
         return interval_of_maximum(t, above_mixture(t, parts, floor, **draws), **told)
-    kept = _ends_of_parts(t, parts)
-    t, parts = t[kept], [part.at(kept) for part in parts]
-    sample = resampled_sub_intervals(t, parts, **draws)
-    family = sample.family
-    if not len(family):  # nothing lies between two positions
-        return BarrierInterval(0.0, 0.0, 0.0, 0.0, 0.0, 1.0, np.nan, num_resamples=num_resamples, **told)
-    found = interval_of_maximum(t[family.middle], sample, **told)
-    if found.height == 0:
-        return replace(found, t=0.0)
-    top = int(sample.value.argmax())
-    return replace(found, start=float(t[family.first[top]]), end=float(t[family.last[top]]))
+    return _interval_of_gap(t, parts, draws, told)
 
 
-def _ends_of_parts(t: np.ndarray, parts: Sequence[Ratios]) -> np.ndarray:
-    """Which positions the parts of a path begin, peak and end at: few of many, but always those of the gap itself."""
-    if len(t) <= _MOST_ENDS_OF_PARTS:
-        return np.arange(len(t))
+def _interval_of_gap(
+    t: np.ndarray, parts: Sequence[Ratios], draws: dict[str, Any], told: dict[str, Any]
+) -> BarrierInterval:
+    """The interval of the convexity gap.
+
+    The part that was found to have the gap among all positions takes no part in the low end and in the test, where it
+    is not of the few: a contrast that was chosen by looking at many would have to pay for them. It counts for the high
+    end, where every contrast pays for itself.
+    """
     loss = np.sum([part.weight * part.value for part in parts], axis=0)  # [T]
-    spread_out = np.linspace(0, len(t) - 1, _MOST_ENDS_OF_PARTS).round().astype(int)
-    return np.union1d(spread_out, np.searchsorted(t, convexity_gap(t, loss)[1:]))
+    gap = convexity_gap(t, loss)
+    few = np.linspace(0, len(t) - 1, min(len(t), _MOST_ENDS_OF_PARTS)).round().astype(int)
+    found = _interval_of_parts(t[few], [part.at(few) for part in parts], draws, told)
+    own = np.searchsorted(t, (gap.start, gap.t, gap.end))
+    if gap.height > 0 and not np.isin(own, few).all():
+        alone = _interval_of_parts(t[own], [part.at(own) for part in parts], draws, told)
+        found = replace(found, high=max(found.high, alone.high), num_effective=alone.num_effective)
+    return replace(found, height=gap.height, t=gap.t, start=gap.start, end=gap.end)
+
+
+def _interval_of_parts(
+    t: np.ndarray, parts: Sequence[Ratios], draws: dict[str, Any], told: dict[str, Any]
+) -> BarrierInterval:
+    """The interval of the largest height above the chord of any part between some positions."""
+    sample = resampled_sub_intervals(t, parts, **draws)
+    if not len(sample.family):  # nothing lies between two positions
+        return BarrierInterval(0.0, 0.0, 0.0, 0.0, 0.0, 1.0, np.nan, num_resamples=draws["num_resamples"], **told)
+    return interval_of_maximum(t[sample.family.middle], sample, **told)
 
 
 def _interval_of_mean(sample: Resampled, *, confidence: float, num_examples: int, seed: int) -> BarrierInterval:

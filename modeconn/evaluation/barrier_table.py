@@ -143,7 +143,7 @@ class _Row:
         self, baselines: Sequence[Definition], settings: Mapping[str, Any]
     ) -> dict[Definition, dict[str, float]]:
         """The columns of every definition; what is one number under two names is computed once."""
-        kinds = {baseline: pointwise(baseline) or baseline for baseline in baselines}
+        kinds: dict[Definition, Definition] = {one: pointwise(one) or one for one in baselines}
         found = {kind: self.barrier(kind, settings) for kind in dict.fromkeys(kinds.values())}
         return {baseline: found[kind] for baseline, kind in kinds.items()}
 

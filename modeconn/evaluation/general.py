@@ -12,9 +12,17 @@ from numpy.typing import ArrayLike
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import EvaluationError, listed
-from modeconn.evaluation.harness import generators_restored, load_benchmarks, require_harness, run_benchmarks
+from modeconn.evaluation.harness import (
+    check_benchmarks,
+    generators_restored,
+    load_benchmarks,
+    require_harness,
+    run_benchmarks,
+)
 from modeconn.evaluation.harness_tables import sample_rows, score_rows
+from modeconn.evaluation.kept_scores import KeptScores, asked_of
 from modeconn.evaluation.path_sweep import Progress
+from modeconn.evaluation.records import PointStore
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.family import Classifier
 from modeconn.paths.path import Path
@@ -82,6 +90,7 @@ def general_scores(
     num_examples: int | None = None,
     include_path: str | FilePath | None = None,
     batch_size: int = 8,
+    store: PointStore | None = None,
     progress: Progress | None = None,
 ) -> GeneralScores:
     """Evaluate points with the lm-evaluation-harness (Gao 2024, doi 10.5281/zenodo.12608602); needs lm-eval.
@@ -97,6 +106,7 @@ def general_scores(
         num_examples: The first so many of each task; None takes all.
         include_path: A folder with YAML files of tasks. Where it has all that is asked for, nothing else is read.
         batch_size: Requests that go through the model together.
+        store: Keeps finished points, so that an interrupted measurement goes on. Data are taken to be what they were.
         progress: Called as `progress(done, total, what)` before every point and at the end.
 
     Returns:
@@ -113,25 +123,32 @@ def general_scores(
             scores = general_scores(line, model, ["mmlu", "piqa"], t=[0, 0.5, 1], include_path="benchmarks")
             scores.frame.pivot(index="t", columns=["task", "metric"], values="score")
     """
-    _check_asked(model, benchmarks, num_examples, batch_size)
+    _check_family(model)
+    _check_asked(benchmarks, num_examples, batch_size)
     folder = _checked_folder(include_path)
     given = points.points if isinstance(points, Path) else points
     _check_points(given, model)
     positions = _checked_positions(points, t)
     require_harness()
+    kept = KeptScores(store, model, asked_of(benchmarks, folder, num_examples, batch_size))
     scores: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
     total, name = len(positions) or len(given), points.name if isinstance(points, Path) else ""
+    loaded = None
     with generators_restored(model.device):
-        loaded = load_benchmarks(benchmarks, folder)
         for done, place in enumerate(_places(points, model, positions)):
             if progress:
                 progress(done, total, name or place.path)
-            with model.at(place.point) as module:
-                found = run_benchmarks(loaded, model, module, num_examples=num_examples, batch_size=batch_size)
-            samples += [place.keys | row for row in sample_rows(found, place.words)]
+            known = kept.load(place.point)
+            if known is None:
+                loaded = loaded or load_benchmarks(benchmarks, folder)
+                with model.at(place.point) as module:
+                    found = run_benchmarks(loaded, model, module, num_examples=num_examples, batch_size=batch_size)
+                known = score_rows(found), sample_rows(found, place.words)
+                kept.save(place.point, *known)
             measured = {"space": place.space, "split": SPLIT, "distance": place.distance}
-            scores += [place.keys | measured | row for row in score_rows(found)]
+            scores += [place.keys | measured | row for row in known[0]]
+            samples += [place.keys | row for row in known[1]]
     if progress:
         progress(total, total, name)
     frame = pd.DataFrame(scores, columns=list(GENERAL_COLUMNS)).astype({"higher_is_better": "boolean"})
@@ -149,8 +166,32 @@ def _places(points: Path | Sequence[Adapter], model: AdapterModel, positions: Se
             yield _Place(point.within(model), point.name, "", np.nan, np.nan)
 
 
-def _check_asked(model: AdapterModel, benchmarks: Sequence[str], num_examples: int | None, batch_size: int) -> None:
-    """Raise unless the model writes text, there are benchmarks, and the numbers are positive."""
+def check_general(
+    benchmarks: Sequence[str],
+    *,
+    t: ArrayLike | None = None,
+    num_examples: int | None = None,
+    include_path: str | FilePath | None = None,
+) -> None:
+    """Raise if `general_scores` could not be asked this of a path; neither a model nor data are read.
+
+    Args:
+        benchmarks: Tasks, groups or tags of the harness.
+        t: Positions on the path.
+        num_examples: The first so many of each task.
+        include_path: A folder with YAML files of tasks.
+
+    Raises:
+        EvaluationError: If a setting is out of range, a benchmark is unknown, or lm-eval is not installed.
+    """
+    _check_asked(benchmarks, num_examples, 1)
+    folder = _checked_folder(include_path)
+    _positions_on_path(t)
+    check_benchmarks(benchmarks, folder)
+
+
+def _check_family(model: AdapterModel) -> None:
+    """Raise unless the model writes text."""
     if isinstance(model.family, Classifier):
         raise EvaluationError(
             "general ability cannot be measured",
@@ -158,6 +199,10 @@ def _check_asked(model: AdapterModel, benchmarks: Sequence[str], num_examples: i
             got="a classifier",
             remedy="measure checkpoints of a causal or an encoder-decoder model",
         )
+
+
+def _check_asked(benchmarks: Sequence[str], num_examples: int | None, batch_size: int) -> None:
+    """Raise unless there are benchmarks, and the numbers are positive."""
     if isinstance(benchmarks, str) or not benchmarks or len(set(benchmarks)) < len(benchmarks):
         got = repr(benchmarks) if isinstance(benchmarks, str) else ", ".join(benchmarks) or "none"
         raise EvaluationError(
@@ -186,7 +231,7 @@ def _checked_folder(include_path: str | FilePath | None) -> FilePath | None:
             f"there are no benchmarks in {folder}",
             expected="a folder with YAML files of tasks",
             got="a folder without any" if folder.is_dir() else "no folder",
-            remedy="check include_path, or leave it out for the harness's own tasks",
+            remedy="check include_path (--lm-eval-tasks), or leave it out for the harness's own tasks",
         )
     return folder
 
@@ -224,6 +269,11 @@ def _checked_positions(points: Path | Sequence[Adapter], t: ArrayLike | None) ->
             got=f"more than once: {listed(twice)}" if twice else "checkpoints and t",
             remedy="rename a folder" if twice else "leave t out, or give LinearPath(start, end)",
         )
+    return _positions_on_path(t)
+
+
+def _positions_on_path(t: ArrayLike | None) -> list[float]:
+    """The positions, increasing from 0 to 1."""
     positions = np.asarray((0.0, 0.5, 1.0) if t is None else t, dtype=float)
     right = positions.ndim == 1 and len(positions) > 0 and bool((np.diff(positions) > 0).all())
     if not right or not ((positions >= 0) & (positions <= 1)).all():

@@ -38,17 +38,11 @@ def load_benchmarks(names: Sequence[str], include_path: Path | None = None) -> M
     Raises:
         EvaluationError: If the extra `general` is not installed, a name is unknown, or a task's data cannot be read.
     """
-    require_harness()
-    from lm_eval.tasks import TaskManager
-
-    include = str(include_path) if include_path is not None else None
-    if include is not None:
-        own = TaskManager(include_path=include, include_defaults=False)
-        if set(names) <= set(own.all_tasks):
-            with suppress(Exception):  # a group of theirs may name the harness's tasks
-                return own.load(list(names))
-    everything = TaskManager(include_path=include)
-    check_known(names, everything.all_tasks)
+    own = _own_tasks(names, include_path)
+    if own is not None:
+        with suppress(Exception):  # a group of theirs may name the harness's tasks
+            return own.load(list(names))
+    everything = _all_tasks(names, include_path)
     try:
         return everything.load(list(names))
     # The harness fails in too many ways to name: network, unknown data sets, templates, missing libraries.
@@ -58,8 +52,23 @@ def load_benchmarks(names: Sequence[str], include_path: Path | None = None) -> M
             f"the harness cannot load {listed(names)}",
             expected="tasks whose data are on this machine or can be reached",
             got=f"{type(error).__name__}: {lines[0]}",
-            remedy="check the network, or write YAML files that name local data and give their folder as include_path",
+            remedy="check the network, or write YAML files that name local data and give their folder as include_path"
+            " (--lm-eval-tasks)",
         ) from error
+
+
+def check_benchmarks(names: Sequence[str], include_path: Path | None = None) -> None:
+    """Raise if `load_benchmarks` would not find a name; no data are read.
+
+    Args:
+        names: Of tasks, groups or tags.
+        include_path: A folder with YAML files of tasks.
+
+    Raises:
+        EvaluationError: If the extra `general` is not installed, or a name is unknown.
+    """
+    if _own_tasks(names, include_path) is None:
+        _all_tasks(names, include_path)
 
 
 def require_harness() -> None:
@@ -93,8 +102,28 @@ def check_known(names: Sequence[str], known: Collection[str]) -> None:
         "the harness has no such task",
         expected=f"tasks, groups or tags of lm-eval, such as {listed(near)}" if near else "tasks of lm-eval",
         got=listed(unknown),
-        remedy="take one of its names, or give the folder of your own YAML files as include_path",
+        remedy="take one of its names, or give the folder of your own YAML files as include_path (--lm-eval-tasks)",
     )
+
+
+def _own_tasks(names: Sequence[str], include_path: Path | None) -> Any | None:  # noqa: ANN401
+    """The harness's index of a folder alone; None where it lacks a name."""
+    require_harness()
+    from lm_eval.tasks import TaskManager
+
+    if include_path is None:
+        return None
+    own = TaskManager(include_path=str(include_path), include_defaults=False)
+    return own if set(names) <= set(own.all_tasks) else None
+
+
+def _all_tasks(names: Sequence[str], include_path: Path | None) -> Any:  # noqa: ANN401
+    """The harness's whole index, which has every name."""
+    from lm_eval.tasks import TaskManager
+
+    everything = TaskManager(include_path=str(include_path) if include_path is not None else None)
+    check_known(names, everything.all_tasks)
+    return everything
 
 
 def run_benchmarks(

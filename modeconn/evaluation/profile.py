@@ -231,8 +231,8 @@ class Profile:
             seed: Of the resampling.
 
         Returns:
-            path, space, task, metric, above, t, value, low, high, critical (standard errors to either side); without
-            the paths and tasks that have fewer than 8 examples.
+            path, space, task, metric, above, t, value, low, high, critical (standard errors to either side),
+            confidence; without the paths and tasks that have fewer than 8 examples.
 
         Raises:
             EvaluationError: If the metric or the baseline is unknown, or a setting is out of range.

@@ -17,8 +17,8 @@ Measure = Callable[[Sequence[float]], Mapping[float, np.ndarray]]
 MAX_DEGREE = 128
 # Of degree 8, four in 95 bumps of width 0.02 fell between all nodes and probes, and were called resolved.
 _FIRST_DEGREE, _FIRST_DEGREE_OF_PIECES = 16, 8
-# Probes see a sample of the error. With this factor 2 of 700 made-up smooth profiles were called resolved with an error
-# above the tolerance, by up to 2.9 of it (analysis/benchmarks/resolution.py).
+# Probes see a sample of the error. With this factor none of 700 made-up smooth profiles was called resolved with an
+# error above the tolerance; the worst had 0.89 of it (analysis/benchmarks/resolution.py).
 _SAFETY = 3.0
 _MAGNIFIED = 4.0  # rounding by interpolation: the Lebesgue constant `2 / pi log n + 1` of 128 nodes is 4.1
 
@@ -137,7 +137,8 @@ def resolve(measure: Measure, target: Target, *, joints: Sequence[float] = ()) -
     that degree, so nothing is measured twice. A polynomial is tested where it differs most from that of half its
     degree: at the node of twice its degree with the largest difference, at both beside it, and at the worst one in the
     other half. Its error is taken to be three times the largest that was seen there, or its last coefficients if they
-    are larger. A kink that is no joint, and a peak narrower than the distance of the nodes, may be missed.
+    are larger. A kink that is no joint may be missed, and so may a narrow peak: of Gaussian bumps at 95 places, none of
+    standard deviation 0.01 or more was called resolved wrongly, but 4 of 0.0075 and 25 of 0.005 were.
 
     Args:
         measure: Increasing positions -> the losses of M tasks at each, `[M]`; it is asked once for each position.

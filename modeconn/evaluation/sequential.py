@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
+from modeconn.evaluation.band_table import band_table
+from modeconn.evaluation.bands import Above
 from modeconn.evaluation.barrier_table import BOTH, barrier_table, with_holm
 from modeconn.evaluation.definitions import Definition, check_definition
 from modeconn.evaluation.evaluate import PointStore, Progress, check_tasks, evaluate_path
@@ -29,8 +31,8 @@ class PreciseProfile:
     """A profile of as many examples as its precision needed.
 
     Attributes:
-        profile: The profile; tasks may have different numbers of examples. Its own `barriers()` knows nothing of the
-            looks, and its intervals are too short.
+        profile: The profile; tasks may have different numbers of examples. Its own `barriers()` and `bands()`, and the
+            pointwise intervals of its table, know nothing of the looks and are too short.
         looks: One row for each task and look: path, task, look, num_looks (planned), num_examples, confidence, barrier,
             low, high, num_effective, half_width, stopped.
         confidence: Of the intervals, whichever look they come from.
@@ -59,14 +61,42 @@ class PreciseProfile:
         """
         tables = []
         for task in self.profile.frame["task"].unique():
-            num_looks = int(of_task(self.looks, task)["num_looks"].iloc[0])
-            table = barrier_table(
-                of_task(self.profile.frame, task), of_task(self.profile.examples, task), metric=metric,
-                baselines=baselines, confidence=confidence_of_a_look(self.confidence, num_looks),
-                num_resamples=self.num_resamples * num_looks, seed=self.seed,
-            )  # fmt: skip
+            num_looks = self._num_looks(task)
+            table = barrier_table(*self._records(task), metric=metric, baselines=baselines, **self._settings(num_looks))
             tables.append(table.assign(p_value=(table["p_value"] * num_looks).clip(upper=1.0)))
         return with_holm(pd.concat(tables, ignore_index=True))
+
+    def bands(self, metric: Metric = "loss", *, above: Above = "nothing") -> pd.DataFrame:
+        """Bands of whole profiles that allow for having looked several times, as `Profile.bands` gives them.
+
+        Args:
+            metric: "loss", or "score" for the error `1 - score`.
+            above: "nothing", or what is subtracted: "chord" or "mean".
+
+        Returns:
+            The columns of bands.csv; the confidence is that of a look.
+
+        Raises:
+            EvaluationError: If the metric or the baseline is unknown.
+        """
+        tables = [
+            band_table(*self._records(task), metric=metric, above=above, **self._settings(self._num_looks(task)))
+            for task in self.profile.frame["task"].unique()
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    def _num_looks(self, task: str) -> int:
+        """How many looks at a task were planned."""
+        return int(of_task(self.looks, task)["num_looks"].iloc[0])
+
+    def _records(self, task: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """A task's means and per-example records."""
+        return of_task(self.profile.frame, task), of_task(self.profile.examples, task)
+
+    def _settings(self, num_looks: int) -> dict[str, Any]:
+        """The settings of intervals of one of several looks."""
+        spent = confidence_of_a_look(self.confidence, num_looks)
+        return {"confidence": spent, "num_resamples": self.num_resamples * num_looks, "seed": self.seed}
 
 
 def evaluate_to_precision(

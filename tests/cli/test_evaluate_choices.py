@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 
 from modeconn.cli.main import main
+from modeconn.evaluation.band_table import band_table
+from modeconn.evaluation.barrier_table import barrier_table
+from modeconn.evaluation.sequential import evaluate_to_precision
 from modeconn.runs import read_csv
 
 
@@ -53,6 +56,57 @@ def test_a_precision_tells_how_many_examples_it_needed(
     assert set(looks["task"]) == {"first", "second"}
     barriers = read_csv(out / "barriers.csv").query("metric == 'loss' and baseline == 'chord'")
     assert barriers["num_examples"].tolist() == looks.groupby("task")["num_examples"].max().tolist()
+    lost = read_csv(out / "lost_examples.csv")
+    assert {"task", "status", "prompt", "answer"} <= set(lost.columns)
+
+
+def test_bands_allow_for_the_looks_and_a_note_says_what_does_not(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(evaluate_to_precision.__kwdefaults__, "num_first", 10)
+    out = tmp_path / "out"
+    statistics = ["--confidence", "0.9", "--num-resamples", "400", "--seed", "3"]
+    assert main([*line, "--precision", "0.5", *statistics, "--output-dir", str(out)]) == 0
+    assert capsys.readouterr().out.count("note: the examples were chosen by looking: barriers.csv and bands.csv") == 1
+    looks, bands = read_csv(out / "looks.csv"), read_csv(out / "bands.csv")
+    (num_looks,) = looks["num_looks"].unique()
+    assert num_looks > 1
+    assert bands["confidence"].unique().tolist() == pytest.approx([1 - 0.1 / num_looks])
+    plain = profile_band_of(out, confidence=0.9)
+    own = bands.query("task == 'first' and metric == 'loss'")
+    assert (own["high"] - own["low"] > plain["high"].to_numpy() - plain["low"].to_numpy()).all()
+
+
+def profile_band_of(out: Path, *, confidence: float) -> pd.DataFrame:
+    """The band of the first task that knows nothing of the looks."""
+    frame, examples = read_csv(out / "profile.csv"), pd.read_parquet(out / "examples.parquet")
+    only = [one[one["task"] == "first"] for one in (frame, examples)]
+    return band_table(*only, confidence=confidence, seed=3)
+
+
+def test_the_settings_of_intervals_are_followed(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    statistics = ["--confidence", "0.8", "--num-resamples", "300", "--seed", "7"]
+    assert main([*line, *statistics, "--output-dir", str(out)]) == 0
+    assert "80 % interval" in capsys.readouterr().out
+    frame, examples = read_csv(out / "profile.csv"), pd.read_parquet(out / "examples.parquet")
+    expected = barrier_table(frame, examples, confidence=0.8, num_resamples=300, seed=7)
+    found = read_csv(out / "barriers.csv").query("metric == 'loss' and baseline in ('chord', 'mean')")
+    for name in ("low", "high", "p_value"):
+        assert found[name].to_numpy() == pytest.approx(expected[name].to_numpy(), rel=1e-6)
+    bands = read_csv(out / "bands.csv").query("metric == 'loss'")
+    assert (bands["confidence"] == 0.8).all()
+    band = band_table(frame, examples, confidence=0.8, num_resamples=300, seed=7)
+    assert bands["high"].to_numpy() == pytest.approx(band["high"].to_numpy(), rel=1e-6)
+
+
+def test_a_tolerance_in_nats_chooses_the_positions(line: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main([*line, "--absolute-tolerance", "0.5", "--output-dir", str(out)]) == 0
+    assert (read_csv(out / "resolution.csv")["tolerance"] == 0.5).all()
+    assert read_csv(out / "profile.csv")["t"].nunique() == 21
 
 
 def test_two_tasks_have_a_trade_off_and_more_only_when_named(
@@ -88,6 +142,7 @@ def test_lost_examples_have_their_text(line: list[str], tmp_path: Path) -> None:
         (["--choose-on", "test"], "a position cannot be chosen and reported on one split"),
         (["--choose-on", "train", "--tolerance", "0.1"], "got: --tolerance, --choose-on"),
         (["--precision", "0.1", "--tolerance", "0.1"], "got: --precision, --tolerance"),
+        (["--precision", "0.1", "--absolute-tolerance", "0.1"], "got: --precision, --tolerance"),
         (["--old-task", "first"], "a trade-off needs two tasks"),
         (["--precision", "-1"], "precision"),
     ],

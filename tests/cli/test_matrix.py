@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from modeconn.cli.main import main
+from modeconn.evaluation.barrier_table import barrier_table
+from modeconn.evaluation.multiplicity import holm
 from modeconn.runs import read_csv, read_record
 
 
@@ -28,8 +31,13 @@ def test_a_matrix_leaves_a_complete_run_folder(
     printed = capsys.readouterr().out
     assert "minimum spanning tree of saddles" in printed
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    figures = {f"figures/{name}.{ending}" for name in ("barriers", "tree") for ending in ("pdf", "svg", "png", "csv")}
-    assert files == {"run.json", "pairs.csv", "profile.csv", "tree.csv"} | figures
+    figures = {
+        f"figures/{name}.{ending}"
+        for name in ("barriers", "intervals", "tree")
+        for ending in ("pdf", "svg", "png", "csv")
+    }
+    tables = {"pairs.csv", "barriers.csv", "profile.csv", "examples.parquet", "tree.csv"}
+    assert files == {"run.json"} | tables | figures
     pairs = read_csv(out / "pairs.csv")
     assert list(zip(pairs["start"], pairs["end"], strict=True))[::2] == [
         ("llama-1", "llama-2"),
@@ -43,6 +51,21 @@ def test_a_matrix_leaves_a_complete_run_folder(
     assert {"base model", "task second", "adapter llama-2"} <= record.hashes.keys()
     assert main([*matrix, "--output-dir", str(out)]) == 0
     assert capsys.readouterr().out == printed
+
+
+def test_every_pair_has_an_interval_and_a_test_that_knows_of_the_others(matrix: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main([*matrix, "--output-dir", str(out)]) == 0
+    pairs, barriers = read_csv(out / "pairs.csv"), read_csv(out / "barriers.csv")
+    expected = barrier_table(read_csv(out / "profile.csv"), pd.read_parquet(out / "examples.parquet"))
+    for baseline in ("chord", "mean"):
+        own = expected[expected["baseline"] == baseline].set_index(["path", "task"])
+        found = pairs.set_index(["path", "task"]).reindex(own.index)
+        for name in ("low", "high", "p_holm"):
+            assert found[f"{name}_{baseline}"].to_numpy() == pytest.approx(own[name].to_numpy(), abs=1e-9)
+        assert own["p_holm"].to_numpy() == pytest.approx(holm(own["p_value"].to_numpy()))
+        assert (found[f"low_{baseline}"] <= found[f"barrier_{baseline}"]).all()
+    assert len(barriers) == 3 * 2 * 2
 
 
 def test_an_interrupted_matrix_goes_on(matrix: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

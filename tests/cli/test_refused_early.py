@@ -1,6 +1,7 @@
 """What cannot be is told before a model is loaded, by a dry run too, and leaves no folder."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,3 +119,60 @@ def test_a_dry_run_with_a_tolerance_says_that_it_does_not_know(
     assert main([*line, "--tolerance", "0.01", "--dry-run", "--output-dir", str(tmp_path / "out")]) == 0
     assert re.search(r"^points +about 21 \(smooth lines\) *$", capsys.readouterr().out, re.MULTILINE)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--lm-eval-tasks", "no-such-folder"], "remedy: check include_path (--lm-eval-tasks)"),
+        (["--lm-eval-t", "0.5", "0.5"], "the positions on the path cannot be used"),
+        (["--lm-eval-examples", "0"], "num_examples cannot be used"),
+        pytest.param([], "own YAML files as include_path (--lm-eval-tasks)", marks=pytest.mark.slow),
+    ],
+)
+def test_benchmarks_that_cannot_be(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], message: str
+) -> None:
+    pytest.importorskip("lm_eval", reason="the extra `general` is not installed")
+    assert message in refused([*line, "--lm-eval", "nosuch_task", *given], tmp_path / "out", capsys)
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--confidence", "95"], "no interval of this confidence"),
+        (["--num-resamples", "50"], "no interval of this confidence"),
+        (["--seed", "-1"], "no resampling from this seed"),
+        (["--absolute-tolerance", "0"], "a profile cannot be resolved to absolute_tolerance=0.0"),
+    ],
+)
+def test_intervals_that_cannot_be(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], message: str
+) -> None:
+    assert message in refused([*line, *given], tmp_path / "out", capsys)
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize("flags", [("--start", "--end"), ("--points",)])
+def test_a_checkpoint_and_itself(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    source = line[line.index("--start") + 1]
+    ends = [flags[0], source, *flags[1:], source]
+    asked = ["evaluate", *ends, *line[line.index("--tasks") :]]
+    assert "there is nothing between a checkpoint and itself" in refused(asked, tmp_path / "out", capsys)
+
+
+def test_a_copy_of_a_checkpoint_is_evaluated_with_a_note(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = line[line.index("--start") + 1]
+    copy = shutil.copytree(source, tmp_path / "copy")
+    asked = ["evaluate", "--points", source, str(copy), *line[line.index("--tasks") :], "--output-dir"]
+    for _ in range(2):  # also where it is shown again
+        assert main([*asked, str(tmp_path / "out")]) == 0
+        assert re.search(r"^note: both ends of .*copy are one point", capsys.readouterr().out, re.MULTILINE)
+    assert main([*line, "--output-dir", str(tmp_path / "other")]) == 0
+    assert "one point" not in capsys.readouterr().out

@@ -131,7 +131,7 @@ def test_every_definition_has_its_row() -> None:
 def test_one_number_under_two_names_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def counted(*given: Any, **settings: Any) -> BarrierInterval:  # noqa: ANN401
+    def counted(*given: Any, **settings: Any) -> BarrierInterval:
         asked.append(settings["baseline"])
         return interval_over_tasks(*given, **settings)
 

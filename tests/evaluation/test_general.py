@@ -1,5 +1,6 @@
 """Benchmarks of the lm-evaluation-harness on local tasks in the forms of MMLU, BBH and PIQA."""
 
+import hashlib
 import json
 import logging
 import random
@@ -17,7 +18,7 @@ from prompt_adapters import make_prompt
 import modeconn as mc
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.general import GENERAL_COLUMNS, SAMPLE_COLUMNS, GeneralScores, general_scores
-from modeconn.evaluation.harness import check_known
+from modeconn.evaluation.harness import check_known, run_benchmarks
 from modeconn.evaluation.intervals import proportion_interval
 from modeconn.evaluation.profile import PROFILE_COLUMNS
 
@@ -253,6 +254,46 @@ def test_a_part_of_the_examples_at_single_checkpoints(
     assert said == [(0, 2, ends[0].name), (1, 2, ends[1].name), (2, 2, "")]
 
 
+class Kept:
+    """A store that writes files as a run folder does."""
+
+    def __init__(self, folder: Path, *, most: int | None = None) -> None:
+        self.folder, self.most = folder, most
+
+    def file(self, key: str) -> Path:
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.parquet"
+
+    def load(self, key: str) -> pd.DataFrame | None:
+        return pd.read_parquet(self.file(key)) if self.file(key).exists() else None
+
+    def save(self, key: str, records: pd.DataFrame) -> None:
+        if self.most is not None and len(list(self.folder.iterdir())) >= self.most:
+            raise KeyboardInterrupt
+        records.to_parquet(self.file(key))
+
+
+def test_an_interrupted_measurement_goes_on(
+    scores: GeneralScores, line: mc.LinearPath, model: mc.AdapterModel, benchmarks: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked: dict[str, Any] = {"t": [0, 0.5, 1], "include_path": benchmarks}
+    with pytest.raises(KeyboardInterrupt):
+        general_scores(line, model, NAMES, store=Kept(tmp_path, most=2), **asked)
+    ran: list[Any] = []
+
+    def counted(*given: Any, **settings: Any) -> dict[str, Any]:
+        ran.append(given)
+        return run_benchmarks(*given, **settings)
+
+    monkeypatch.setattr("modeconn.evaluation.general.run_benchmarks", counted)
+    resumed = general_scores(line, model, NAMES, store=Kept(tmp_path), **asked)
+    assert len(ran) == 2
+    pd.testing.assert_frame_equal(resumed.frame, scores.frame)
+    pd.testing.assert_frame_equal(resumed.samples, scores.samples)
+    general_scores(line, model, NAMES, store=Kept(tmp_path), num_examples=3, **(asked | {"t": [0]}))
+    assert len(ran) == 3  # another question
+
+
 def state(model: mc.AdapterModel) -> tuple[dict[str, torch.Tensor], Any]:
     """All that a measurement could leave behind."""
     tensors = {name: value.clone() for name, value in model.module.state_dict().items()}
@@ -312,7 +353,8 @@ def test_a_log_likelihood_that_is_no_number_is_never_averaged(
 
 def test_near_names_of_unknown_tasks() -> None:
     with pytest.raises(
-        EvaluationError, match=r"such as mmlu_anatomy, mmlu_astronomy\n  got: mmlu_anatomi\n.*include_path"
+        EvaluationError,
+        match=r"such as mmlu_anatomy, mmlu_astronomy\n  got: mmlu_anatomi\n.*include_path \(--lm-eval-tasks\)",
     ):
         check_known(["piqa", "mmlu_anatomi"], ["piqa", "mmlu_anatomy", "mmlu_astronomy", "arc_easy"])
     with pytest.raises(EvaluationError, match="expected: tasks of lm-eval\n  got: zzz"):

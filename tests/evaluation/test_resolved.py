@@ -94,7 +94,7 @@ def test_between_equal_ends_nothing_is_left_but_rounding():
     ends = [module_point(Position(0.4), name=name) for name in ("one", "same")]
     profile = mc.evaluate_path(mc.LinearPath(*ends), CountingModel(steep), TOYS, tolerance=0.0025)
     assert profile.resolution["resolved"].all()
-    assert (profile.resolution["num_evaluations"] == 13).all()
+    assert (profile.resolution["num_evaluations"] == 21).all()
     assert (profile.resolution["tolerance"] < profile.resolution["noise_floor"]).all()
     assert (profile.resolution["noise_floor"] < 1e-5).all()
 

@@ -109,7 +109,7 @@ def test_a_fit_that_is_interrupted_in_its_first_validation_is_kept_before_its_fi
 
 
 def test_an_interrupt_before_anything_is_kept_says_so(monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(FitState, "validated", interrupted)

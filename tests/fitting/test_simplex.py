@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from fit_toys import Killed, Memory, nothing, place_of, places, plane_model
-from torch import nn
 
 import modeconn as mc
+from modeconn.adapters.config import AdapterConfig
 from modeconn.errors import FitError
 from modeconn.fitting import FitStopped, fit_simplex, scattered
-from modeconn.fitting.bends import Bend, Bends
+from modeconn.fitting.bends import Bends
 from modeconn.fitting.volume import Volume
 from modeconn.models.trainable import placed_trainable
 from modeconn.paths.simplex import Simplex
@@ -112,11 +112,7 @@ def test_a_fit_that_was_killed_goes_on_with_the_same_bits():
 def test_a_loss_that_is_not_finite_says_at_which_point():
     with pytest.raises(FitStopped, match=r"got: nan at weights 0\.\d+, 0\.\d+, 0\.\d+, step 1") as caught:
         fitted(triangle(), lambda outputs, _: outputs.sum(1) * (torch.nan if torch.is_grad_enabled() else 1.0))
-    assert caught.value.fit.simplex.points[:2] == triangle_points(caught.value.fit.simplex)
-
-
-def triangle_points(simplex):
-    return simplex.points[:2]
+    torch.testing.assert_close(corner(caught.value.fit.simplex), torch.tensor([0.0, 0.5]))
 
 
 BAD = {
@@ -145,8 +141,9 @@ def test_a_simplex_without_volume_is_refused(last):
 # The volume and its gradient, on adapters.
 
 
-def corners_of(ends_and_model, family="bert", count=3):
-    return ends_and_model(family, count=count, modules_to_save=["classifier"] if family == "bert" else None)
+def corners_of(ends_and_model, family="bert", dtype="float32"):
+    heads = {"modules_to_save": ["classifier"]} if family == "bert" else {}
+    return ends_and_model(family, dtype=dtype, count=3, **heads)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -156,16 +153,13 @@ def test_the_volume_is_that_of_the_simplex(space, ends_and_model):
     simplex = Simplex(points, space=space)
     bends = Bends(simplex.chain, model.device, free=[1])
     volume = Volume([points[0], bends.bends[0], points[2]], space=space, device=model.device)
-    assert float(volume.log()) == pytest.approx(math.log(simplex.volume), rel=1e-6)
+    assert volume.log().item() == pytest.approx(math.log(simplex.volume), rel=1e-6)
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("family", ["llama", "bert"])
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
 def test_loss_and_volume_have_the_slopes_of_finite_differences(family, space, ends_and_model, words):
-    points, _ = corners_of(ends_and_model, family)
-    _, model = ends_and_model(
-        family, dtype="float64", count=3, modules_to_save=["classifier"] if family == "bert" else None
-    )
+    points, model = corners_of(ends_and_model, family, dtype="float64")
     simplex = Simplex(points, space=space)
     bends = Bends(simplex.chain, model.device, dtype=torch.float64, free=[0, 2])
     corners = [bends.bends[0], points[1], bends.bends[1]]
@@ -182,13 +176,13 @@ def test_loss_and_volume_have_the_slopes_of_finite_differences(family, space, en
     for tensor in bends.tensors:
         direction, before = torch.randn(tensor.shape, generator=generator, dtype=torch.float64), tensor.detach().clone()
         values = []
-        for step in (1e-5, -1e-5):
+        for step in (1e-6, -1e-6):
             tensor.data.copy_(before + step * direction)
             with torch.no_grad():
                 values.append(float(objective()))
         tensor.data.copy_(before)
-        slope = (values[0] - values[1]) / 2e-5
-        assert float((tensor.grad * direction).sum()) == pytest.approx(slope, rel=1e-3, abs=1e-4)
+        slope = (values[0] - values[1]) / 2e-6
+        assert float((tensor.grad * direction).sum()) == pytest.approx(slope, rel=1e-5, abs=1e-6)
 
 
 def test_the_corners_of_adapters_are_fitted(ends_and_model, words):
@@ -206,7 +200,7 @@ def test_a_scattered_point_is_beside_another(ends_and_model):
     assert near.fingerprint == again.fingerprint != scattered(points[0], share=0.01, seed=4).fingerprint
     distances = [Simplex([points[0], other]).volume for other in (near, far)]
     assert 0 < distances[0] < 0.2 * distances[1]
-    assert near.name == "1 + noise 3" or "noise 3" in near.name
+    assert near.name == f"{points[0].name} + noise 3"
 
 
 def test_a_point_is_not_scattered_by_nothing(ends_and_model):
@@ -216,15 +210,11 @@ def test_a_point_is_not_scattered_by_nothing(ends_and_model):
 
 
 def test_a_volume_needs_factors():
-    class Two(nn.Module):
-        """One matrix."""
-
-        def __init__(self):
-            super().__init__()
-            self.line = nn.Linear(2, 2)
-
-    a, b = (mc.module_point(Two(), name=name) for name in "ab")
-    middle = mc.LinearPath(a, b)(0.5)
-    if any(not update.low_rank for update in middle.updates.values()):
-        with pytest.raises(FitError, match="has no gradient"):
-            Volume([a, Bend.of(b, torch.device("cpu")), middle], space="weights", device=torch.device("cpu"))
+    scales = mc.Adapter.from_tensors(
+        {"base_model.model.q.ia3_l": torch.ones(4, 1) * 2},
+        AdapterConfig.parse({"task_type": "CAUSAL_LM", "peft_type": "IA3", "target_modules": ["q"]}, "the adapter"),
+        name="scales",
+    )
+    message = r"(?s)with the corner scales has no gradient.*\n  expected: .*low-rank\n  got: .*q.weight\n  remedy: "
+    with pytest.raises(FitError, match=message):
+        Volume([scales], space="weights", device=torch.device("cpu"))

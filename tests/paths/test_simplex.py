@@ -104,3 +104,12 @@ def test_corners_on_a_line_have_no_area():
 
 def test_corners_at_one_place_have_no_volume():
     assert Simplex([make_points(1)[0]] * 3).volume == 0.0
+
+
+def test_other_corners_take_the_place_of_the_first_ones():
+    first, other = Simplex(make_points(3), name="triangle"), make_points(4)[1:]
+    moved = first.with_points(other)
+    assert moved.points == tuple(other)
+    assert moved.name == "triangle"
+    assert moved.volume == pytest.approx(Simplex(other).volume, rel=1e-12)
+    assert first.volume != pytest.approx(moved.volume, rel=1e-3)
