@@ -1,4 +1,4 @@
-"""`modeconn inspect` with a base whose vocabulary is another than the checkpoint's: it grew in training, and is said."""
+"""`modeconn inspect` with a base of another vocabulary than the checkpoint's: it grew in training, and is said."""
 
 import json
 from collections.abc import Callable
