@@ -17,7 +17,9 @@ SEVERAL = """
 import json, os, sys
 from modeconn.cli.main import main
 for arguments in json.loads(sys.argv[1]):
-    print(f"process {os.environ['RANK']} ends with {main(arguments)}", flush=True)
+    told = f"process {os.environ['RANK']} ends with {main(arguments)}\\n"
+    sys.stdout.write(told)  # in one piece: a launched process has no buffer
+    sys.stdout.flush()
 """
 BREAKING = """
 import json, os, signal, sys

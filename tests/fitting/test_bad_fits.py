@@ -208,7 +208,7 @@ def test_a_loss_that_is_not_finite_stops_the_fit_and_keeps_the_best_curve():
     store, settings = Memory(), {"num_steps": 60, "eval_steps": 5, "learning_rate": 0.2}
     with refused(
         FitStopped, "the loss of the fit is not finite", "a number", r"got: nan at t=0\.\d+, step \d+",
-        r"lower --learning-rate; the best curve until then, that after step \d+, is kept",
+        r"lower --learning-rate; the best until then, that after step \d+, is kept",
     ) as caught:  # fmt: skip
         fit_curve(half_circle(), plane_model(falls_off), [nothing()], store=store, schedule="constant", **settings)
     fit = caught.value.fit
