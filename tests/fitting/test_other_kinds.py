@@ -14,8 +14,7 @@ from modeconn.fitting.bends import Bends
 from modeconn.fitting.fit import fit_curve
 from modeconn.models.trainable import placed_trainable
 
-# Measured in the middle, where the bend weighs most.
-SETTINGS = {"num_steps": 30, "learning_rate": 0.05, "eval_points": 1, "eval_steps": 10}
+SETTINGS = {"num_steps": 30, "learning_rate": 0.05, "eval_points": 3, "eval_steps": 10}
 
 
 def worst_before_and_after(fit):
