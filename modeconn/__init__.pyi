@@ -75,10 +75,10 @@ from .evaluation.saddles import saddle_tree as saddle_tree
 from .evaluation.sequential import PreciseProfile as PreciseProfile
 from .evaluation.sequential import evaluate_to_precision as evaluate_to_precision
 from .evaluation.sharpness import epsilon_sharpness as epsilon_sharpness
-from .evaluation.surface import Surface as Surface
-from .evaluation.trade_off import best_t as best_t
 from .evaluation.simplex import SimplexProfile as SimplexProfile
 from .evaluation.simplex import evaluate_simplex as evaluate_simplex
+from .evaluation.surface import Surface as Surface
+from .evaluation.trade_off import best_t as best_t
 from .evaluation.trade_off import trade_off as trade_off
 from .fitting.autoneb import fit_autoneb as fit_autoneb
 from .fitting.fit import fit_curve as fit_curve
