@@ -137,7 +137,7 @@ def grid(num_points: int) -> np.ndarray:
             "too few points on the path",
             expected="num_points of at least 2: both ends",
             got=f"num_points={num_points}",
-            remedy="use num_points=21, or more for a rough profile",
+            remedy="use num_points=21; a rough profile needs more, a first look fewer",
         )
     return np.linspace(0.0, 1.0, num_points)
 
