@@ -25,9 +25,9 @@ def chosen_names(frame: pd.DataFrame, column: str, names: Sequence[str] | None, 
     unknown = [name for name in names if name not in present]
     if isinstance(names, str) or unknown or not names:
         raise RunError(
-            f"cannot draw {figure} of these",
-            expected=f"a list of values of the column {column}: {listed(map(str, present))}",
+            f"cannot draw {figure} of these {column}s",
+            expected=f"names in the column {column}: a list of {column}s out of {listed(map(str, present))}",
             got=repr(names),
-            remedy=f"pass names as they stand in the column {column}",
+            remedy=f"pass {column}s= with names as they stand in the column {column}",
         )
     return [name for name in present if name in names]

@@ -7,9 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modeconn.errors import RunError, listed
-
 from . import lettering
+from .chosen_names import chosen_names
 
 _ABREAST = 3  # more would leave no room for a panel's numbers on a page's width
 
@@ -20,18 +19,7 @@ def chosen(frame: pd.DataFrame, tasks: Sequence[str] | None, *, figure: str) -> 
     Raises:
         RunError: A name that is not in the column task, or no name.
     """
-    present = frame["task"].drop_duplicates().tolist()
-    if tasks is None:
-        return present
-    unknown = [name for name in tasks if name not in present]
-    if isinstance(tasks, str) or unknown or not tasks:
-        raise RunError(
-            f"cannot draw {figure} of these tasks",
-            expected=f"a list of tasks out of {listed(present)}",
-            got=repr(tasks),
-            remedy="pass tasks= with names as they stand in the column task",
-        )
-    return [task for task in present if task in tasks]
+    return chosen_names(frame, "task", tasks, figure=figure)
 
 
 def in_rows(tasks: Sequence[str], *, most: int = _ABREAST) -> list[list[str]]:
