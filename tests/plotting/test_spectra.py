@@ -67,5 +67,8 @@ def test_bad_tables_and_settings(table):
         plot_spectra(table.assign(value=0.0))
     with pytest.raises(EvaluationError, match=r"one row for each point, parameter, index"):
         plot_spectra(pd.concat([table, table]))
-    with pytest.raises(RunError, match=r"(?s)singular spectra of these points.*column point: a list of points out of a, b\n.*got: \['c'\].*remedy"):
+    expected = (
+        r"(?s)singular spectra of these points.*column point: a list of points out of a, b\n.*got: \['c'\].*remedy"
+    )
+    with pytest.raises(RunError, match=expected):
         plot_spectra(table, points=["c"])
