@@ -5,14 +5,17 @@ from pathlib import Path
 
 import torch
 
-from modeconn.continual.learner import learner
+from modeconn.continual.learner import Learner, learner
 from modeconn.continual.pooling import pooled
+from modeconn.continual.recomputing import recompute_activations
 from modeconn.continual.run import Run
 from modeconn.continual.settings import TrainSettings
 from modeconn.continual.task_work import training_encoding
 from modeconn.errors import TaskError, listed
 from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.family import Family, reads_packed
 from modeconn.models.loading import guess_task_type
+from modeconn.models.packable import with_all_positions, without_packing
 from modeconn.runs import RunFolder
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.labels import union_of_labels
@@ -62,15 +65,39 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     )
     trained = learner(model, settings)
     if settings.gradient_checkpointing:
-        trained.module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+        recompute_activations(trained.module)
     stages = method.stages(len(tasks))
     train_sets, validation_sets = (
         [pooled([splits[number - 1] for number in stage]) for stage in stages] if splits else []
         for splits in (train_sets, validation_sets)
     )
+    family = _training_family(model, trained, settings, whole=method.reads_hidden_states)
     return Run(
-        model, trained, settings, train_sets, eval_sets, validation_sets, selection_sets, processes=folder.processes
+        model,
+        trained,
+        settings,
+        family,
+        train_sets,
+        eval_sets,
+        validation_sets,
+        selection_sets,
+        processes=folder.processes,
     )
+
+
+def _training_family(model: AdapterModel, trained: Learner, settings: TrainSettings, *, whole: bool) -> Family:
+    """How the learner is called in training.
+
+    Args:
+        model: The base model.
+        trained: The learner.
+        settings: How to train.
+        whole: Whether the last layer's output is needed at all positions.
+    """
+    if not settings.packing or not reads_packed(trained.module):
+        return without_packing(model.family)
+    whole = whole or settings.gradient_checkpointing  # a layer that is run again knows nothing of scored positions
+    return with_all_positions(model.family) if whole else model.family
 
 
 def _classes(tasks: Sequence[Task]) -> tuple[str, ...]:

@@ -17,9 +17,8 @@ from modeconn.continual.learner import Learner
 from modeconn.continual.settings import TrainSettings
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
-from modeconn.models.family import IGNORED
+from modeconn.models.family import IGNORED, Family
 from modeconn.models.generating import example_sums
-from modeconn.models.packable import without_packing
 from modeconn.runs.processes import Processes
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ class Run:
         model: The base model.
         learner: What is trained.
         settings: How.
+        family: How the learner is called in training: with packed rows, or padded ones.
         train_sets: The training split of every task, or of those that are trained together, one row an example.
         eval_sets: The split of every task that the score matrix is measured on.
         validation_sets: The validation splits that belong to `train_sets`, where a task may end early.
@@ -44,6 +44,7 @@ class Run:
     model: AdapterModel
     learner: Learner
     settings: TrainSettings
+    family: Family
     train_sets: Sequence[EncodedTask]
     eval_sets: Sequence[EncodedTask]
     validation_sets: Sequence[EncodedTask] = ()
@@ -51,16 +52,13 @@ class Run:
     processes: Processes = field(default_factory=Processes)
 
     def batch(self, rows: Sequence[tuple[EncodedTask, int]]) -> Batch:
-        """Rows, each a split and a row's number, as one padded batch on the model's device.
-
-        Packed rows round otherwise, which training magnifies: a run must not depend on whether a model can pack.
-        """
-        family = without_packing(self.model.family)
-        return family.collate([split.rows.rows[row] for split, row in rows], self.model.pad_id).to(self.model.device)
+        """Rows, each a split and a row's number, as one batch on the model's device."""
+        chosen = [split.rows.rows[row] for split, row in rows]
+        return self.family.collate(chosen, self.model.pad_id).to(self.model.device)
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """The learner's logits at the scored positions, `[B, A, C]`."""
-        return self.model.family.logits(self.learner.module, batch)
+        return self.family.logits(self.learner.module, batch)
 
     def losses(self, batch: Batch, logits: torch.Tensor | None = None) -> torch.Tensor:
         """The learner's losses, `[B]` in nats, summed over an answer's tokens.

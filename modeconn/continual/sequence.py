@@ -95,7 +95,13 @@ class TaskSequence:
         tokens = sum(len(split.rows.rows[row].targets) for group in groups for split, row in group)
         parts: dict[str, float] = {"loss": 0.0}
         for replayed, group in enumerate(groups):
-            pieces = parted(group, size=settings.per_device_train_batch_size, count=processes.count)
+            pieces = parted(
+                group,
+                size=settings.per_device_train_batch_size,
+                count=processes.count,
+                cost=lambda one: self.run.family.length(one[0].rows.rows[one[1]]),
+                budget=settings.train_token_budget,
+            )
             batches = [self.run.batch(piece) for piece in pieces]
             for number, (batch, share) in enumerate(zip(batches, shares(batches), strict=True)):
                 if number % processes.count != processes.index:

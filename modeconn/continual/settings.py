@@ -62,6 +62,12 @@ class TrainSettings:
         default=8, metadata=flag_help("examples that go through the model at once")
     )
     gradient_accumulation_steps: int = field(default=1, metadata=flag_help("batches a step"))
+    train_token_budget: int | None = field(
+        default=None, metadata=flag_help("tokens that go through the model at once; larger batches go in pieces")
+    )
+    packing: bool = field(
+        default=True, metadata=flag_help("read rows one after the other without padding, where the model allows it")
+    )
     lr_scheduler_type: Literal["linear", "cosine", "constant_with_warmup"] = field(
         default="linear", metadata=flag_help("how the learning rate goes on after its warm-up, anew for every task")
     )
@@ -102,7 +108,7 @@ class TrainSettings:
         self._check(
             "adapter", f"one of {', '.join(get_args(AdapterKind))}", holds=self.adapter in get_args(AdapterKind)
         )
-        for name in ("rank", "lora_alpha"):
+        for name in ("rank", "lora_alpha", "train_token_budget"):
             self._check(name, "a number above 0", holds=getattr(self, name) is None or getattr(self, name) > 0)
         for name in (
             "per_device_train_batch_size", "gradient_accumulation_steps", "max_grad_norm", "token_budget"

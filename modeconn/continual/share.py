@@ -1,6 +1,6 @@
 """Which part of an optimiser step a batch is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,16 +27,39 @@ class Share:
     positions: float
 
 
-def parted(rows: Sequence[T], *, size: int, count: int) -> list[Sequence[T]]:
+def parted(
+    rows: Sequence[T], *, size: int, count: int, cost: Callable[[T], int] = lambda _: 0, budget: int | None = None
+) -> list[Sequence[T]]:
     """Rows as batches of at most `size`, each cut into `count` parts that processes read side by side; none is empty.
+
+    Args:
+        rows: The rows of a step.
+        size: Rows a batch.
+        count: Processes.
+        cost: The tokens of a row.
+        budget: Tokens a part: what would hold more is cut on. A row of more tokens is a part of its own.
 
     Example:
         >>> parted("abcdefg", size=4, count=2)
         ['ab', 'cd', 'ef', 'g']
+        >>> parted([3, 4, 1, 9, 2], size=4, count=1, cost=int, budget=5)
+        [[3], [4, 1], [9], [2]]
     """
     step = -(-size // count)
     batches = [rows[first : first + size] for first in range(0, len(rows), size)]
-    return [batch[first : first + step] for batch in batches for first in range(0, len(batch), step)]
+    parts = [batch[first : first + step] for batch in batches for first in range(0, len(batch), step)]
+    return parts if budget is None else [piece for part in parts for piece in _within(part, cost, budget)]
+
+
+def _within(rows: Sequence[T], cost: Callable[[T], int], budget: int) -> Iterator[Sequence[T]]:
+    """Pieces of rows that cost at most the budget, or are one row."""
+    first, spent = 0, 0
+    for number, row in enumerate(rows):
+        if number > first and spent + cost(row) > budget:
+            yield rows[first:number]
+            first, spent = number, 0
+        spent += cost(row)
+    yield rows[first:]
 
 
 def shares(batches: Sequence[Batch]) -> list[Share]:
@@ -49,7 +72,9 @@ def shares(batches: Sequence[Batch]) -> list[Share]:
 
 
 def text_positions(batch: Batch) -> torch.Tensor:
-    """`[B, L]`: the positions with text of a padded batch; those of its decoder for an encoder-decoder."""
+    """`[B, L]`: the positions with text of a batch, `[1, T]` if packed; an encoder-decoder's are its decoder's."""
+    if batch.packed is not None:
+        return torch.ones_like(batch.inputs["input_ids"], dtype=torch.bool)
     if "decoder_input_ids" not in batch.inputs:
         return batch.inputs["attention_mask"].bool()
     answers = batch.targets != IGNORED  # [B, A], the last positions; before them what leads every answer

@@ -41,6 +41,11 @@ def without_packing(family: Family) -> Family:
     return replace(family, packed=False, lean=False) if isinstance(family, Causal | Classifier) else family
 
 
+def with_all_positions(family: Family) -> Family:
+    """The same family, with the last layer at all positions."""
+    return replace(family, lean=False) if isinstance(family, Causal | Classifier) else family
+
+
 def _sees_less(module: Any) -> bool:  # noqa: ANN401
     """Whether only a mask would say how far a layer sees, as with chunks: packed rows have no mask."""
     config = module.config.get_text_config()

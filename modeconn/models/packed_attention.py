@@ -5,7 +5,7 @@ and texts of one form are taken together; rows are sorted by length, so there ar
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -58,6 +58,18 @@ def packed_attention(model: nn.Module, texts: tuple[Text, ...]) -> Iterator[None
         _TEXTS.reset(token)
         for key, config in configs.items():
             config._attn_implementation = kept[key]
+
+
+def recomputed(model: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """The contexts of a layer whose forward pass is made again in the backward pass: the second attends as the first.
+
+    For `context_fn` of `torch.utils.checkpoint.checkpoint`.
+
+    Args:
+        model: The model that the layer belongs to.
+    """
+    texts = _TEXTS.get(None)
+    return nullcontext(), nullcontext() if texts is None else packed_attention(model, texts)
 
 
 def attend(

@@ -78,13 +78,15 @@ class Packed:
 
 
 def by_context(rows: Sequence[Row]) -> list[list[int]]:
-    """Numbers of rows; those that follow one another with the same context are together.
+    """Numbers of rows; those of one example that follow one another with the same context are together.
 
     Example:
         >>> by_context([Row((1, 2), (3,), 0), Row((1, 2), (4, 5), 0), Row((1,), (3,), 1)])
         [[0, 1], [2]]
     """
-    return [list(group) for _, group in groupby(range(len(rows)), key=lambda row: rows[row].context)]
+    return [
+        list(group) for _, group in groupby(range(len(rows)), key=lambda row: (rows[row].example, rows[row].context))
+    ]
 
 
 def continued(rows: Sequence[Row]) -> tuple[dict[str, torch.Tensor], Packed]:

@@ -176,12 +176,13 @@ def test_the_consistency_loss_worked_by_hand() -> None:
     assert torch.equal(fast.grad[0, 1], torch.zeros(2))  # padding reaches nothing
 
 
-def test_padding_changes_no_consistency_gradient(bases: Callable[[str], Path], tmp_path: Path) -> None:
-    """Two batches of one row each give the mean of one padded batch's gradients, weighted by positions."""
+@pytest.mark.parametrize("packing", [True, False])
+def test_padding_changes_no_consistency_gradient(bases: Callable[[str], Path], tmp_path: Path, packing: bool) -> None:
+    """Two batches of one row each give the mean of one batch's gradients, weighted by positions."""
     from modeconn.continual.preparing import prepared
     from modeconn.runs import RunFolder
 
-    settings = TrainSettings(**SHORT)
+    settings = TrainSettings(**SHORT, method="ilora", packing=packing)
     folder = RunFolder.open(tmp_path / "run", command="train", settings={})
     with folder:
         run = prepared(folder, bases("llama"), SEQUENCE, settings)

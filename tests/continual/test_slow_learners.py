@@ -23,7 +23,7 @@ Dense = dict[str, torch.Tensor]
 
 @pytest.fixture
 def run(bases: Callable[[str], Path], tmp_path: Path) -> Run:
-    return tiny_run(tmp_path / "run", bases("llama"), rank=2)
+    return tiny_run(tmp_path / "run", bases("llama"), rank=2, method="ilora")
 
 
 def pairs_of(run: Run) -> tuple[Pair, ...]:
@@ -181,7 +181,7 @@ def test_consistency_compares_with_the_average_of_updates(run: Run) -> None:
     for result in (None, method.result()):
         with run.module_at(result) as module, torch.no_grad():
             hidden = HiddenStates(module, "all")
-            run.model.family.logits(module, batch)
+            run.family.logits(module, batch)
             states.append(hidden.taken())
     masks = [text_positions(batch)] * len(states[0])
     assert penalty.item() == pytest.approx(consistency(states[0], states[1], masks).item(), rel=1e-4)

@@ -60,6 +60,11 @@ class ILoRA(Replay):
     _average: SlowLearner = field(init=False, repr=False, compare=False)
     _hidden: HiddenStates = field(init=False, repr=False, compare=False)
 
+    @property
+    def reads_hidden_states(self) -> bool:
+        """Where they are compared."""
+        return bool(self.consistency_weight)
+
     def start(self, run: "Run") -> Self:
         """With a slow learner that equals the fast one."""
         mine = super().start(run)

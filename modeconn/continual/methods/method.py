@@ -51,6 +51,11 @@ class Sequential:
         """Whether the method needs `run.selection_sets`."""
         return False
 
+    @property
+    def reads_hidden_states(self) -> bool:
+        """Whether the method looks at layers' outputs, which must be there at all positions then."""
+        return False
+
     def stages(self, num_tasks: int) -> Sequence[Sequence[int]]:
         """Which tasks, counted from 1, are trained together; a checkpoint is kept after each stage."""
         return [[number] for number in range(1, num_tasks + 1)]
