@@ -57,13 +57,13 @@ def random_model(shape: dict[str, int], folder: Path) -> Path:
     return folder
 
 
-def random_task(base: Path) -> mc.Task:
+def random_task(base: Path, *, seed: int = 0) -> mc.Task:
     """Examples of 20 to 256 tokens, log-normal, of words that are one token each."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     records = mc.Task.load(EMBEDDED / "tasks" / "science").split("train")
     words = sorted({word for record in records for word in record.prompt.split()})
     words = [word for word in words if len(tokenizer(" " + word, add_special_tokens=False)["input_ids"]) == 1]
-    source = random.Random(0)
+    source = random.Random(seed)
 
     def text(length: int) -> str:
         return " ".join(source.choice(words) for _ in range(length))
@@ -72,7 +72,7 @@ def random_task(base: Path) -> mc.Task:
     for _ in range(BATCH * NUM_BATCHES):
         total, answer = min(256, max(20, round(source.lognormvariate(4.2, 0.6)))), source.randint(1, 8)
         examples.append({"prompt": text(total - answer), "answer": text(answer)})
-    return mc.Task.from_records("random", {"train": examples, "eval": examples[:1]})
+    return mc.Task.from_records(f"random{seed}", {"train": examples, "eval": examples[:1]})
 
 
 def random_adapters(base: Path, folder: Path) -> list[mc.Adapter]:
