@@ -2,13 +2,13 @@
 
     python analysis/ilora/study.py --base-model data/base --tasks data/tasks --output-dir runs/ilora
 
-A run that is finished is not made again, an interrupted one goes on, and the tables hold what is finished: the script
-may be stopped and started at any time. It writes `scores.csv` (every run's score matrix) and `measures.csv` (what
-`ScoreMatrix.summary()` says of each run) into the output folder.
+Two tables grow run by run: `scores.csv` (every run's score matrix) and `pairs.csv` (what lies between consecutive
+checkpoints, see pairs.py). A run that stands in the first is not made again, an interrupted one goes on: the script may
+be stopped and started at any time, also elsewhere with the tables of before. `summary.py` reads them.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from pairs import pair_rows
 
 import modeconn as mc
 from modeconn.continual import ScoreMatrix
@@ -25,12 +26,17 @@ ORDERS = {
     "backward": ("law", "medicine", "simplification", "arithmetic", "science", "summary", "tone", "stance"),
 }
 BUFFER = {"buffer_size": 200}
-METHODS: dict[str, dict[str, Any]] = {  # in the order in which they are run: those of the first question come first
+METHODS: dict[str, dict[str, Any]] = {  # name -> settings; before the dot stands the method, after it a variant
     "sequential": {},
     "replay": BUFFER,
-    "ilora": BUFFER | {"decay": 0.99},
-    "ema": {"decay": 0.99},
+    "ilora": BUFFER,
+    "ema": {},
     "path-merge": {},
+    "ilora.decay-0.95": BUFFER | {"decay": 0.95},
+    "ilora.decay-0.995": BUFFER | {"decay": 0.995},
+    "ilora.consistency-0": BUFFER | {"consistency_weight": 0.0},
+    "ilora.consistency-0.1": BUFFER | {"consistency_weight": 0.1},
+    "ilora.weights": BUFFER | {"average": "weights"},
     "multi-task": {},
     "per-task": {},
     "der++": BUFFER,
@@ -47,71 +53,87 @@ METHODS: dict[str, dict[str, Any]] = {  # in the order in which they are run: th
 SETTINGS: dict[str, Any] = {"rank": 8, "learning_rate": (3e-3,), "num_train_epochs": (4,)}
 
 
+KEYS = ["order", "seed", "variant"]
+
+
 @dataclass(frozen=True)
 class Cell:
     """One run of the study."""
 
     order: str
     seed: int
-    method: str
+    variant: str
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """What names the run in the tables."""
+        return dict(zip(KEYS, (self.order, self.seed, self.variant), strict=True))
 
     @property
     def folder(self) -> str:
         """The name of its run folder."""
-        return f"{self.order}-{self.seed}-{self.method}"
+        return f"{self.order}-{self.seed}-{self.variant}"
 
 
-def cells(methods: list[str], seeds: int, orders: list[str]) -> Iterator[Cell]:
-    """All runs: every method with one seed and order before the next seed."""
-    for order, seed, method in product(orders, range(seeds), methods):
-        yield Cell(order, seed, method)
+def cells(variants: list[str], seeds: int, orders: list[str]) -> Iterator[Cell]:
+    """All runs: every variant with one seed and order before the next."""
+    for seed, order, variant in product(range(seeds), orders, variants):
+        yield Cell(order, seed, variant)
 
 
-def trained(cell: Cell, base_model: str, tasks: dict[str, mc.Task], folder: Path) -> pd.DataFrame:
-    """The score matrix of a run as a table, with the order beside it."""
-    run = mc.train(
+def train(cell: Cell, base_model: str, tasks: Mapping[str, mc.Task], folder: Path) -> mc.TrainRun:
+    """A run of the study."""
+    return mc.train(
         folder / cell.folder,
         base_model,
         [tasks[name] for name in ORDERS[cell.order]],
         seed=cell.seed,
-        method=cell.method,
-        method_options=METHODS[cell.method],
+        method=cell.variant.partition(".")[0],
+        method_options=METHODS[cell.variant],
         **SETTINGS,
     )
-    return run.scores.assign(order=cell.order)
 
 
-def measures(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: average accuracy, forgetting and the rest."""
-    keys = ["order", "method", "adapter", "seed"]
-    rows = [
-        dict(zip(keys, key, strict=True)) | ScoreMatrix.from_frame(run).summary()  # type: ignore[arg-type]
-        for key, run in scores.groupby(keys, sort=False)
-    ]
-    return pd.DataFrame(rows)
+def append(rows: pd.DataFrame, file: Path) -> None:
+    """Add rows to a table that may be there."""
+    if len(rows):
+        former = [pd.read_csv(file)] if file.exists() else []
+        pd.concat([*former, rows], ignore_index=True).to_csv(file, index=False, float_format="%.6g")
+
+
+def finished(file: Path) -> set[tuple[Any, ...]]:
+    """The runs that stand in a table."""
+    return set(pd.read_csv(file)[KEYS].itertuples(index=False, name=None)) if file.exists() else set()
 
 
 def main() -> None:
-    """Make every run that is missing, and the tables of all."""
+    """Make every run that is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base-model", required=True)
     parser.add_argument("--tasks", type=Path, required=True, help="folder with a folder for every task")
-    parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--output-dir", type=Path, required=True, help="of the runs: checkpoints, states")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="of the tables")
+    parser.add_argument("--variants", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--orders", nargs="+", choices=ORDERS, default=list(ORDERS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    arguments.results.mkdir(parents=True, exist_ok=True)
     tasks = {name: mc.Task.load(arguments.tasks / name) for name in ORDERS["forward"]}
-    tables: list[pd.DataFrame] = []
-    for cell in cells(arguments.methods, arguments.seeds, arguments.orders):
-        tables.append(trained(cell, arguments.base_model, tasks, arguments.output_dir))
-        scores = pd.concat(tables, ignore_index=True)
-        scores.to_csv(arguments.output_dir / "scores.csv", index=False)
-        measures(scores).to_csv(arguments.output_dir / "measures.csv", index=False)
-        last = measures(tables[-1]).iloc[0]
-        print(f"{cell.folder:32s} ACC {last['average_accuracy']:.3f}  forgetting {last['forgetting']:+.3f}", flush=True)
+    scores, pairs = arguments.results / "scores.csv", arguments.results / "pairs.csv"
+    for cell in cells(arguments.variants, arguments.seeds, arguments.orders):
+        if tuple(cell.keys.values()) in finished(scores):
+            continue
+        run = train(cell, arguments.base_model, tasks, arguments.output_dir)
+        between = pair_rows(run, [tasks[name] for name in ORDERS[cell.order]])
+        append(pd.DataFrame([cell.keys | row for row in between]), pairs)
+        rows = run.scores[["after_task", "task", "metric", "score"]].assign(**cell.keys)
+        append(rows[[*KEYS, "after_task", "task", "metric", "score"]], scores)
+        found = ScoreMatrix.from_frame(run.scores).summary()
+        print(
+            f"{cell.folder:40s} ACC {found['average_accuracy']:.3f}  forgetting {found['forgetting']:+.3f}", flush=True
+        )
 
 
 if __name__ == "__main__":
