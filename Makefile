@@ -7,10 +7,10 @@ DATA ?= ../shared/data
 
 .PHONY: demo test lint bench figures clean
 
-demo: $(STAMP)  ## train three checkpoints, join them, draw the barrier: runs/demo
+demo: $(STAMP)  ## train on three tasks plainly and by I-LoRA, join the checkpoints, draw the barriers: runs/demo
 	$(BIN)/modeconn demo --output-dir runs/demo
 
-test: $(STAMP)  ## the whole test suite
+test: $(STAMP)-quantised  ## the whole test suite
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: $(STAMP)  ## ruff (style, imports, docstrings) and pyright (types)
@@ -32,4 +32,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,demo]'
+	touch $@
+
+# PEFT imports torchao and bitsandbytes wherever they are: what needs neither starts sooner without.
+$(STAMP)-quantised: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quantised]'
 	touch $@
