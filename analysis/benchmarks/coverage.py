@@ -5,9 +5,10 @@ noise that differs from example to example, smooth along the path or independent
 lognormal or Student's t (3 degrees) tails. "lognormal 2" (sigma 2: one example in a thousand is 600 times the median)
 is there to see where it ends. Answers have 1 to 8 tokens, so that the mean loss is a ratio. "0/1" are scores.
 
-    python analysis/benchmarks/coverage.py [--replications 500] [--num-resamples 500]
+    python analysis/benchmarks/coverage.py [--replications 500] [--num-resamples 500] [--parts losses average ...]
 
-A cell outside of 93 to 98 % is marked. The last tables: the convexity gap, evaluating to a precision, and several runs.
+A cell outside of 93 to 98 % is marked. The last tables: the path average, the convexity gap, evaluating to a precision,
+and several runs.
 """
 
 import argparse
@@ -130,6 +131,16 @@ def scores_cell(kind: str, count: int, replications: int, num_resamples: int) ->
         yield rise, tally
 
 
+def average_cell(kind: str, tail: str, count: int, replications: int, num_resamples: int) -> Tally:
+    """Tally of path averages above the chord; a bump would add the same to every example, and change nothing."""
+    tally, rng = Tally(), np.random.default_rng([count, TAILS.index(tail), KINDS.index(kind), 1])
+    for seed in range(replications):
+        tokens = rng.integers(1, 9, size=count).astype(float)
+        sums = (2 - T + noise(rng, count, tail, kind)) * tokens[:, None]
+        tally.add(barrier_interval(T, sums, tokens, baseline="average", num_resamples=num_resamples, seed=seed), 0.0)
+    return tally
+
+
 def gap_cell(kind: str, num_positions: int, replications: int, num_resamples: int) -> Iterator[tuple[float, Tally]]:
     """Tallies of convexity gaps: none, and 1 nat between two valleys; of 200 normal examples.
 
@@ -182,11 +193,76 @@ def over_runs(kind: str, num_runs: int, height: float, replications: int, num_re
     return tally
 
 
+def print_losses(replications: int, num_resamples: int) -> None:
+    """The barriers of losses, half as often at 5,000 examples."""
+    for tail in TAILS:
+        for kind in KINDS:
+            for count in (50, 200, 1000, 5000)[: 3 if tail == TAILS[-1] else 4]:
+                few = replications // 2 if count == 5000 else replications
+                for height, tally in losses_cell(kind, tail, count, few, num_resamples):
+                    print(f"{tail:12s} {kind:7s} N = {count:<6d}{height:6.2f}{tally.row()}", flush=True)
+
+
+def print_scores(replications: int, num_resamples: int) -> None:
+    """The barriers of errors."""
+    for kind in KINDS:
+        for count in (50, 200, 1000):
+            for height, tally in scores_cell(kind, count, replications, num_resamples):
+                print(f"{'0/1':12s} {kind:7s} N = {count:<6d}{height:6.2f}{tally.row()}", flush=True)
+
+
+def print_averages(replications: int, num_resamples: int) -> None:
+    """The path averages."""
+    print("\npath average above the chord")
+    for tail in TAILS:
+        for kind in KINDS:
+            for count in (50, 200, 1000):
+                tally = average_cell(kind, tail, count, replications, num_resamples)
+                print(f"{tail:12s} {kind:7s} N = {count:<6d}{0:6.2f}{tally.row()}", flush=True)
+
+
+def print_gaps(replications: int, num_resamples: int) -> None:
+    """The convexity gaps, with a fifth of the replications."""
+    few = max(1, replications // 5), max(100, num_resamples // 2)
+    print(f"\nconvexity gap, 200 examples, {few[0]} replications")
+    for kind in KINDS:
+        for num_positions in (21, 61):
+            for height, tally in gap_cell(kind, num_positions, *few):
+                print(f"T = {num_positions:<7d} {kind:7s}           {height:6.2f}{tally.row()}", flush=True)
+
+
+def print_precision(replications: int, num_resamples: int) -> None:
+    """Evaluating to a precision, with a fifth of the replications."""
+    few = max(1, replications // 5), max(100, num_resamples // 2)
+    print(f"\nto 0.1 nats of half-width, at most 5000 examples, {few[0]} replications: median number of examples")
+    for tail in ("normal", "lognormal"):
+        for height in HEIGHTS:
+            tally, used = to_precision("smooth", tail, height, *few)
+            print(f"{tail:12s} smooth  used {used:<6.0f}{height:6.2f}{tally.row()}", flush=True)
+
+
+def print_runs(replications: int, num_resamples: int) -> None:
+    """Several runs."""
+    print("\nseveral runs on 200 examples")
+    for num_runs in (3, 5):
+        for kind in KINDS:
+            for height in HEIGHTS:
+                tally = over_runs(kind, num_runs, height, replications, num_resamples)
+                print(f"{num_runs} runs       {kind:7s}           {height:6.2f}{tally.row()}", flush=True)
+
+
+PARTS = {
+    "losses": print_losses, "scores": print_scores, "average": print_averages, "gap": print_gaps,
+    "precision": print_precision, "runs": print_runs,
+}  # fmt: skip
+
+
 def main() -> None:
-    """Print all tables."""
+    """Print all tables, or some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replications", type=int, default=500)
     parser.add_argument("--num-resamples", type=int, default=500)
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     arguments = parser.parse_args()
     times = arguments.replications, arguments.num_resamples
     began = time.perf_counter()
@@ -194,33 +270,8 @@ def main() -> None:
     print(f"{times[0]} replications a cell (standard error about {error:.3f}), half as many at N = 5000")
     head = f"{'covered':>9s}{'above':>8s}{'below':>8s}{'percentile':>12s}{'p < .05':>10s}{'warned':>8s}"
     print(f"{'losses':30s}{'true':>6s}{head}")
-    for tail in TAILS:
-        for kind in KINDS:
-            for count in (50, 200, 1000, 5000)[: 3 if tail == TAILS[-1] else 4]:
-                few = times[0] // 2 if count == 5000 else times[0]
-                for height, tally in losses_cell(kind, tail, count, few, times[1]):
-                    print(f"{tail:12s} {kind:7s} N = {count:<6d}{height:6.2f}{tally.row()}", flush=True)
-    for kind in KINDS:
-        for count in (50, 200, 1000):
-            for height, tally in scores_cell(kind, count, *times):
-                print(f"{'0/1':12s} {kind:7s} N = {count:<6d}{height:6.2f}{tally.row()}", flush=True)
-    few = max(1, times[0] // 5), max(100, times[1] // 2)
-    print(f"\nconvexity gap, 200 examples, {few[0]} replications")
-    for kind in KINDS:
-        for num_positions in (21, 61):
-            for height, tally in gap_cell(kind, num_positions, *few):
-                print(f"T = {num_positions:<7d} {kind:7s}           {height:6.2f}{tally.row()}", flush=True)
-    print(f"\nto 0.1 nats of half-width, at most 5000 examples, {few[0]} replications: median number of examples")
-    for tail in ("normal", "lognormal"):
-        for height in HEIGHTS:
-            tally, used = to_precision("smooth", tail, height, *few)
-            print(f"{tail:12s} smooth  used {used:<6.0f}{height:6.2f}{tally.row()}", flush=True)
-    print("\nseveral runs on 200 examples")
-    for num_runs in (3, 5):
-        for kind in KINDS:
-            for height in HEIGHTS:
-                tally = over_runs(kind, num_runs, height, *times)
-                print(f"{num_runs} runs       {kind:7s}           {height:6.2f}{tally.row()}", flush=True)
+    for part in arguments.parts:
+        PARTS[part](*times)
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 

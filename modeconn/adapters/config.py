@@ -10,10 +10,20 @@ from typing import Any
 
 from modeconn.adapters.kinds.kind import BOOKKEEPING, Kind
 from modeconn.adapters.kinds.table import kind_of
-from modeconn.adapters.kinds.values import is_names, is_text
+from modeconn.adapters.kinds.values import is_layers, is_names_or_pattern, is_patterns, is_text
 from modeconn.errors import AdapterError, listed
 
-_FITS = MappingProxyType({"modules_to_save": is_names, "base_model_name_or_path": is_text, "task_type": is_text})
+_FITS = MappingProxyType(
+    {
+        "base_model_name_or_path": is_text,
+        "exclude_modules": is_names_or_pattern,
+        "layers_pattern": lambda value: is_patterns([value] if isinstance(value, str) else value),
+        "layers_to_transform": is_layers,
+        "modules_to_save": is_patterns,  # PEFT matches them so
+        "target_modules": is_names_or_pattern,
+        "task_type": is_text,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,8 @@ class AdapterConfig:
                 expected="values as PEFT writes them: ranks above 0, finite scalings, lists of module names, patterns"
                 " without repeats of repeats",
                 got=listed(malformed),
-                remedy="use the adapter_config.json that PEFT's save_pretrained wrote",
+                remedy="use the adapter_config.json that PEFT's save_pretrained wrote; in a pattern's place a list of"
+                " the modules' names can stand",
             )
 
     def _refuse_unsupported(self, kind: Kind) -> None:

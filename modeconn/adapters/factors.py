@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.update import FACTORS_OF_BASE
 from modeconn.errors import AdapterError
 
 
@@ -68,7 +69,8 @@ def factors_of(point: Adapter, parameter: str, *, rank: int | None = None) -> Fa
             f"the update of {parameter} in {point.name} has no gauge that could be aligned or changed",
             expected="low-rank factors, as LoRA has them",
             got=", ".join(sorted({type(part).__name__ for part in update.parts})),
-            remedy='join it in space="weights", which no gauge changes',
+            remedy=(f"{FACTORS_OF_BASE}; otherwise " if update.needs_base else "")
+            + 'join it in space="weights", which no gauge changes',
         )
     weights = [c * part.scaling for c, part in zip(update.coefficients, update.low_rank, strict=True)]
     pairs = list(zip(weights, update.low_rank, strict=True))

@@ -12,7 +12,7 @@ import torch
 
 from modeconn.adapters.experts import are_single, stacked
 from modeconn.adapters.shards import open_shards
-from modeconn.adapters.skeleton import Skeleton, check_counts
+from modeconn.adapters.skeleton import IMAGES, Skeleton, check_counts
 from modeconn.adapters.stored import StoredTensor
 from modeconn.errors import AdapterError, listed
 
@@ -127,7 +127,7 @@ def _by_parameter(
     tensors: Mapping[str, StoredTensor], skeleton: Skeleton, folder: Path, *, strict: bool
 ) -> dict[str, StoredTensor]:
     """Tensors by the names of the model's parameters; buffers are left out."""
-    if skeleton.conversions and are_single(list(tensors)):
+    if skeleton.conversions and (skeleton.task_type == IMAGES or are_single(list(tensors))):
         tensors = stacked(tensors, skeleton.conversions)
     prefixed = any(name.startswith(skeleton.prefix) for name in tensors)
     named = [(skeleton.name_of(name, prefixed=prefixed), tensor) for name, tensor in tensors.items()]

@@ -175,7 +175,9 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def _config_remedy(folder: Path) -> str:
-    """What to do about a missing adapter config."""
+    """What to do about an adapter config that cannot be read: adapters with names, and checkpoints, lie one deeper."""
+    if not (folder / CONFIG_FILE).exists() and (inner := [one.parent.name for one in folder.glob(f"*/{CONFIG_FILE}")]):
+        return f"give the folder of one adapter: in this one are {listed(inner)}"
     if (folder / MODEL_CONFIG_FILE).exists():
         return "this looks like a full model without weights: give the folder that save_pretrained wrote"
     return "give the folder that PEFT's save_pretrained wrote"

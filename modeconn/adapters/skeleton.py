@@ -10,12 +10,15 @@ import torch
 from modeconn.adapters.experts import conversions_of
 from modeconn.errors import AdapterError, listed
 
+IMAGES = "IMAGE_CLASSIFICATION"  # PEFT has no name for it: adapters of such models name no task type
 AUTO_CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
     "SEQ_CLS": "AutoModelForSequenceClassification",
+    IMAGES: "AutoModelForImageClassification",
 }
 LANGUAGE_MODELS = ("CAUSAL_LM", "SEQ_2_SEQ_LM")
+CLASSIFIERS = ("SEQ_CLS", IMAGES)
 # Buffers that old versions of transformers wrote, and renamings that it still reads.
 _OLD_BUFFERS = (r"rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn\.bias$", r"position_ids$")
 _OLD_ENDINGS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -38,7 +41,8 @@ class Skeleton:
         task_type: PEFT's name of what the model is for; None if it is for something else.
         architecture: The model's class.
         ignored: Patterns of names that files may hold beside the parameters.
-        conversions: How transformers stacks experts while it loads; nothing of a model without experts.
+        conversions: How transformers stacks experts and renames parts of models of images while it loads, which it
+            undoes in the files that it writes; nothing of other models.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -87,7 +91,7 @@ class Skeleton:
             task_type,
             type(model).__name__,
             (*buffers, *_OLD_BUFFERS, *(model._keys_to_ignore_on_load_unexpected or ())),
-            conversions_of(model) if any(".experts." in name for name in shapes) else (),
+            conversions_of(model) if task_type == IMAGES or any(".experts." in name for name in shapes) else (),
         )
 
     def name_of(self, stored: str, *, prefixed: bool) -> str | None:
@@ -106,14 +110,27 @@ class Skeleton:
 
 
 def task_type_of(config: Any) -> str:  # noqa: ANN401  (a config of transformers)
-    """PEFT's name of what a model is for: SEQ_2_SEQ_LM for encoder-decoders, SEQ_CLS for encoders, else CAUSAL_LM."""
+    """What a model is for: SEQ_2_SEQ_LM, SEQ_CLS (encoders), IMAGE_CLASSIFICATION (models of images), or CAUSAL_LM."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+    if _reads_images(config):
+        return IMAGES
     classifier = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
     if config.is_encoder_decoder:
         return "SEQ_CLS" if classifier else "SEQ_2_SEQ_LM"
     encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
     return "SEQ_CLS" if classifier or encoder else "CAUSAL_LM"
+
+
+def _reads_images(config: Any) -> bool:  # noqa: ANN401
+    """Whether a model is an image classifier, or of a kind that is one and writes no text."""
+    from transformers.models.auto import modeling_auto as auto
+
+    if any("ForImageClassification" in name for name in config.architectures or ()):
+        return True
+    kind = config.model_type
+    of_text = kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or kind in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return kind in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES and not of_text
 
 
 def _empty_model(raw: Mapping[str, Any], origin: str, task_type: str | None) -> tuple[Any, str | None]:

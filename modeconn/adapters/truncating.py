@@ -15,6 +15,7 @@ from modeconn.adapters.kinds.lora import combined_config, lora_tensors
 from modeconn.adapters.kinds.lora_files import one_convolution, one_fused
 from modeconn.adapters.kinds.replaced import AddedBias, Replaced, ReplacedRows
 from modeconn.adapters.nearest import Nearest, from_dense, from_factors, of_experts, of_kernel
+from modeconn.adapters.other_rows import with_other_rows
 from modeconn.adapters.part import LowRank
 from modeconn.adapters.ties import with_ties
 from modeconn.adapters.update import Update, agree, needs_base
@@ -29,7 +30,8 @@ def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tu
 
     From factors by two QR decompositions and the SVD of a small core, expert by expert where there are experts; other
     updates by the eigenvectors of `dW dW^T`, one parameter at a time. A kernel counts as a matrix `[out, in k]`. Norms
-    and biases that changed are saved whole, beside the factors.
+    and biases that changed are saved whole, beside the factors; so are the embedding and the head of a full fine-tune
+    whose vocabulary has another size than the base's.
 
     Args:
         point: The point.
@@ -37,7 +39,7 @@ def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tu
         base: The base model, where updates are functions of its weights or lie as it stores them.
 
     Returns:
-        The adapter, and `|dW - dW_r| / |dW|` over all matrices together.
+        The adapter, and `|dW - dW_r| / |dW|` over all matrices together that are not saved whole.
 
     Raises:
         AdapterError: If the rank is not positive, the point has no weight update, the base is needed and not given, or
@@ -53,9 +55,12 @@ def truncated(point: Adapter, rank: int, *, base: FullModel | None = None) -> tu
         ties = base.skeleton.ties
         groups = [[first, *(name for name in ties if ties[name] == first)] for first in sorted(set(ties.values()))]
         point = with_ties(point.within(base), groups)
+    whole = with_other_rows(point, base) if base is not None else frozenset()
     updates, saved, lost, total = {}, dict(point.saved), 0.0, 0.0
     for name, update in sorted(point.updates.items()):
-        if all(isinstance(part, _HELD) for part in update.parts):
+        if name.rpartition(".")[0] in whole:
+            saved[name] = update.replacement(torch.zeros(()))
+        elif all(isinstance(part, _HELD) for part in update.parts):
             updates[name] = update
         elif len(update.shape) == 1:
             _keep_vector(name, update, base, updates, saved)
@@ -128,14 +133,17 @@ def _check_has_update(point: Adapter) -> None:
 
 
 def check_shapes(point: Adapter, base: FullModel) -> None:
-    """Raise unless the base has all parameters that the point changes, in their shapes, but for biases it adds."""
-    skeleton = base.skeleton
+    """Raise unless the base has all parameters that the point changes, in their shapes.
+
+    Biases that a point adds need none, and of full fine-tunes the vocabulary may have another size.
+    """
+    skeleton, resized = base.skeleton, with_other_rows(point, base)
     odd = []
     for name, update in point.within(base).updates.items():
         shape = skeleton.shapes.get(skeleton.ties.get(name, name))
         found = update.stored_shape(transposed=base.transposed(name))
         makes = shape is None and all(part.makes_parameter for part in update.parts)
-        if not makes and (shape is None or not agree(found, shape)):
+        if not makes and name.rpartition(".")[0] not in resized and (shape is None or not agree(found, shape)):
             odd.append(f"{name} {list(found)} for {list(shape) if shape else 'none'}")
     if odd:
         raise AdapterError(

@@ -10,7 +10,12 @@ import torch
 from modeconn.adapters.part import ANY, BaseWeights, Dense, LowRank, Part
 from modeconn.errors import AdapterError
 
-__all__ = ["ANY", "BaseWeights", "Dense", "LowRank", "Part", "Update", "agree", "needs_base"]
+__all__ = ["ANY", "FACTORS_OF_BASE", "BaseWeights", "Dense", "LowRank", "Part", "Update", "agree", "needs_base"]
+
+# What to do about an update whose factors only the base gives.
+FACTORS_OF_BASE = (
+    "bind the point to its base first, point.on(model), which gives factors to PiSSA, OLoRA, VeRA, WeGeFT, HRA and MiSS"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +126,7 @@ class Update:
                 "an update has no factors",
                 expected="low-rank parts only",
                 got=", ".join(sorted({type(part).__name__ for part in self.parts})),
-                remedy="take the nearest LoRA adapter: truncated(point, rank), on the command line modeconn export"
-                " --rank; or write a full model with --merged"
-                if len(self.shape) > 1
-                else "write a full model: export_merged(point, folder), on the command line modeconn export --merged",
+                remedy=self._way_without_factors(),
             )
         up = torch.cat([part.up.to(dtype) for part in self.low_rank], dim=1)  # [rows, R]
         scaled = [
@@ -132,6 +134,16 @@ class Update:
             for weight, part in zip(self.coefficients, self.low_rank, strict=True)
         ]
         return up, torch.cat(scaled, dim=0)  # [rows, R], [R, columns]
+
+    def _way_without_factors(self) -> str:
+        """What can be done about an update that no LoRA file holds as it is."""
+        if len(self.shape) < 2:
+            return "write a full model: export_merged(point, folder), on the command line modeconn export --merged"
+        nearest = (
+            "take the nearest LoRA adapter: truncated(point, rank), on the command line modeconn export --rank; or"
+            " write a full model with --merged"
+        )
+        return f"{FACTORS_OF_BASE} (modeconn export does so); otherwise {nearest}" if self.needs_base else nearest
 
     def dense(self, base: torch.Tensor | None = None, *, transposed: bool = False) -> torch.Tensor:
         """The change itself, as the model stores the parameter.

@@ -7,9 +7,12 @@ lost_examples.csv and figures/ to the output folder and prints the barriers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from modeconn.cli.measurement import Measurement, MeasurementSettings
+from modeconn.cli.mixture_setting import mixture_name
+from modeconn.cli.statistics_settings import StatisticsSettings
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(MeasurementSettings):
+class Settings(StatisticsSettings, MeasurementSettings):
     """Which paths, and where on them."""
 
     start: str | None = field(default=None, metadata=flag_help("checkpoint at t = 0 of a line: a folder or hub id"))
@@ -57,13 +60,19 @@ class Settings(MeasurementSettings):
     choose_on: str | None = field(
         default=None, metadata=flag_help("split on which the best t is chosen, to be reported on --split")
     )
+    choose_by: Literal["score", "loss"] = field(
+        default="score", metadata=flag_help("what is best at the chosen t: the mean over tasks, or that of --mixture")
+    )
+    mixture: tuple[str, ...] = field(
+        default=(),
+        metadata=flag_help("weights of tasks whose mean is measured too, and counts as the mean: old=2 new=1")
+        | {"metavar": "TASK=WEIGHT"},
+    )
     old_task: str | None = field(
         default=None, metadata=flag_help("task of the trade-off that the start was trained on")
     )
     new_task: str | None = field(default=None, metadata=flag_help("task of the trade-off that the end was trained on"))
 
-    confidence: float = field(default=0.95, metadata=flag_help("of the intervals of barriers, bands and gains"))
-    num_resamples: int = field(default=2000, metadata=flag_help("resamples of the examples"))
     seed: int = field(default=0, metadata=flag_help("of the resampling, and of the order of examples (--precision)"))
 
     lm_eval: tuple[str, ...] = field(
@@ -85,9 +94,16 @@ class Settings(MeasurementSettings):
         return {"num_points": self.num_points, "t": self.t, **tolerances}
 
     @property
-    def statistics(self) -> dict[str, Any]:
-        """How intervals are made."""
-        return {"confidence": self.confidence, "num_resamples": self.num_resamples, "seed": self.seed}
+    def weights(self) -> dict[str, float]:
+        """The mixture's weights by task; empty without one."""
+        from modeconn.cli.mixture_setting import mixture_weights
+
+        return mixture_weights(self.mixture)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are read."""
+        return (self.split, *([self.choose_on] if self.choose_on else []))
 
     @property
     def grid(self) -> dict[str, Any]:
@@ -109,15 +125,23 @@ class Settings(MeasurementSettings):
 
 def run(settings: Settings, processes: "Processes | None" = None) -> int:
     """Evaluate paths and write their run folder; a finished one is shown again."""
-    from modeconn.cli.evaluation_checks import check_statistics, on_equal_ends, refuse_one_source
+    from modeconn.cli.evaluation_checks import (
+        check_choices,
+        check_named_tasks,
+        notes_on_plan,
+        on_equal_ends,
+        refuse_one_source,
+    )
     from modeconn.cli.given_paths import given_paths
     from modeconn.cli.profile_files import write_profile
     from modeconn.cli.profile_printing import print_profile
     from modeconn.cli.profile_tables import tables_of
+    from modeconn.cli.statistics_settings import check_statistics
     from modeconn.evaluation.evaluate import positions_asked
 
-    _check_split_settings(settings)
+    check_choices(settings)
     check_statistics(**settings.statistics)
+    weights = settings.weights
     refuse_one_source([[end for end in (settings.start, settings.end) if end], settings.points])
     _check_general(settings)
     positions_asked(**settings.positions)  # what cannot be is told before anything is loaded or written
@@ -129,9 +153,10 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
     def write(folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]", measured: _Measured) -> None:
         tables = tables_of(
             measured.profile, tasks, precise=measured.precise, validation=measured.validation,
-            statistics=settings.statistics,
+            statistics=settings.statistics, choose_by=settings.choose_by, weights=weights,
         )  # fmt: skip
-        write_profile(folder, measured.profile, tables, old_and_new=_old_and_new(settings, tasks))
+        counted = {path.name: [mixture_name(weights)] for path in paths} if weights else None
+        write_profile(folder, measured.profile, tables, mean_of=counted, old_and_new=_old_and_new(settings, tasks))
         if settings.lm_eval:
             _write_general(settings, folder, paths, model)
 
@@ -139,8 +164,9 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
         return [*on_equal_ends(paths), *print_profile(folder)]
 
     points = list({id(point): point for path in paths for point in path.points}.values())
-    plan = [(path, settings.positions) for path in paths]
-    return Measurement("evaluate", settings, points, plan, _inputs(paths), processes).run(measure, show, write)
+    plan = [(path, {**settings.positions, "split": split}) for path in paths for split in settings.splits]
+    measurement = Measurement("evaluate", settings, points, plan, _inputs(paths), processes, notes_on_plan(settings))
+    return measurement.run(measure, show, write, accept=partial(check_named_tasks, settings))
 
 
 def _inputs(paths: "Sequence[Curve]") -> "dict[str, Adapter]":
@@ -202,7 +228,10 @@ def _measured(
                 evaluate_path(path, model, tasks, split=settings.split, **options, **settings.positions)
                 for path in paths
             ]
-    return _Measured(Profile.concat(profiles), precise, validation)
+    profile, weights = Profile.concat(profiles), settings.weights
+    if weights:
+        profile = profile.mixture(weights, name=mixture_name(weights))
+    return _Measured(profile, precise, validation)
 
 
 def _check_general(settings: Settings) -> None:
@@ -250,36 +279,3 @@ def _old_and_new(settings: Settings, tasks: "list[Task]") -> tuple[str, str] | N
         return settings.old_task, settings.new_task
     names = [task.name for task in tasks]
     return (names[0], names[1]) if len(names) == 2 else None
-
-
-def _check_split_settings(settings: Settings) -> None:
-    """Raise if settings that say which examples count and which positions cannot be followed together.
-
-    Raises:
-        EvaluationError: If they cannot.
-    """
-    from modeconn.errors import EvaluationError
-
-    if settings.choose_on is not None and settings.choose_on == settings.split:
-        raise EvaluationError(
-            "a position cannot be chosen and reported on one split",
-            expected="two splits: a choice looks better where it was made",
-            got=f"--choose-on {settings.choose_on} --split {settings.split}",
-            remedy="choose on the validation split: --choose-on eval",
-        )
-    tolerance = settings.tolerance or settings.absolute_tolerance
-    both = [flag for flag, one in (("--tolerance", tolerance), ("--choose-on", settings.choose_on)) if one]
-    if (settings.precision is not None and both) or len(both) == 2:
-        raise EvaluationError(
-            "these settings choose positions or examples in ways that exclude one another",
-            expected="one of --precision, --tolerance and --choose-on",
-            got=", ".join((["--precision"] if settings.precision is not None else []) + both),
-            remedy="make one run for each, in folders of their own",
-        )
-    if bool(settings.old_task) != bool(settings.new_task):
-        raise EvaluationError(
-            "a trade-off needs two tasks",
-            expected="--old-task and --new-task",
-            got="one of them",
-            remedy="give both, or none: with two tasks the first is the old one",
-        )

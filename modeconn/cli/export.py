@@ -128,6 +128,20 @@ def _write_adapter(settings: Settings, point: "Adapter", ends: "Sequence[Adapter
     near.save_pretrained(settings.output_dir)
     how = f"exact, {_ranks(near)}" if error is None else f"{_ranks(near)}; relative error of the update {error:.3g}"
     print(f"adapter at t={settings.t:g}, {how}")
+    if point.replaces:
+        _tell_vocabulary(near, opened())
+
+
+def _tell_vocabulary(near: "Adapter", base: "FullModel") -> None:
+    """Say what PEFT needs where an adapter brings a vocabulary of another size than its base's along."""
+    from modeconn.models.vocabulary import other_vocabulary
+
+    if (rows := other_vocabulary(base, near)) is not None:
+        print(
+            f"note: the vocabulary has {rows[0]} rows, that of the base {rows[1]}: before PEFT loads the adapter,"
+            f" resize the base with resize_token_embeddings({rows[0]})",
+            file=sys.stderr,
+        )
 
 
 def _checked_base(settings: Settings, point: "Adapter", ends: "Sequence[Adapter]") -> "Callable[[], FullModel]":

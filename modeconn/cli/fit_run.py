@@ -174,13 +174,20 @@ def _show(settings: FitRunSettings) -> None:
 
     history = read_csv(settings.output_dir / "history.csv")
     measured = history.dropna(subset=["worst_loss"])
-    names = {"step": "step", "worst_loss": "worst loss", "worst_t": "at t"}
-    table = pd.DataFrame({shown: measured[name] for name, shown in names.items()})
+    names = {
+        "step": "step",
+        "objective": "objective",
+        "mean_loss": "mean",
+        "above_chord": "above the chord",
+        "worst_loss": f"worst{_how_many(measured)}",
+        "worst_t": "at t",
+    }
+    table = pd.DataFrame({shown: measured[name] for name, shown in names.items() if name in measured})
     begun = "the line" if settings.bend_rank is None else f"the line, with bends of rank {settings.bend_rank}"
     print_table(
         table,
-        title=f"worst of {_how_many(measured)} validation positions: mean loss, {settings.eval_split} split, nats"
-        f" (step 0: {begun})",
+        title=f"loss at the validation positions, {settings.eval_split} split, nats; kept is the curve of the lowest"
+        f" objective (step 0: {begun})",
     )
     print(f"\nwritten: {settings.output_dir}")
     tasks = " ".join(settings.tasks)
@@ -188,11 +195,11 @@ def _show(settings: FitRunSettings) -> None:
 
 
 def _how_many(measured: "pd.DataFrame") -> str:
-    """At how many positions the validations of a history measured."""
+    """Of how many positions the worst of a history's validations was taken, in words."""
     if "worst_of" not in measured:  # a run of before it was noted
-        return "the"
+        return ""
     counts = sorted(measured["worst_of"].astype(int).tolist())
-    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+    return f" of {counts[0]}" if counts[0] == counts[-1] else f" of {counts[0]} to {counts[-1]}"
 
 
 def between(

@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, Command] = {
     "export": Command("modeconn.cli.export", "write a point of a path as an adapter or a full model"),
     "evaluate": Command("modeconn.cli.evaluate", "measure tasks along a path and its barrier", shared=True),
     "plane": Command(
-        "modeconn.cli.plane", "measure tasks on the plane through three checkpoints or a curve", shared=True
+        "modeconn.cli.plane", "measure tasks on a plane: through checkpoints, a curve, or around one", shared=True
     ),
     "matrix": Command("modeconn.cli.matrix", "measure the barriers between many checkpoints", shared=True),
     "cka": Command("modeconn.cli.cka", "compare representations layer by layer, along a path, after every task"),

@@ -9,6 +9,7 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from modeconn.cli.measurement import Measurement, MeasurementSettings
+from modeconn.cli.statistics_settings import StatisticsSettings, check_statistics
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(MeasurementSettings):
+class Settings(StatisticsSettings, MeasurementSettings):
     """Which checkpoints, and what to measure between them."""
 
     points: tuple[str, ...] = field(metadata=flag_help("checkpoints in the order of the run: folders or hub ids"))
@@ -60,6 +61,7 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
     from modeconn.paths import LinearPath
 
     positions_asked(num_points=settings.num_points)
+    check_statistics(**settings.statistics)
     if len(set(settings.points)) < max(len(settings.points), 2):
         raise EvaluationError(
             "there are no pairs to join",
@@ -113,7 +115,7 @@ def _write(settings: Settings, folder: "RunFolder", matrix: "BarrierMatrix") -> 
     from modeconn.plotting.barrier_matrix import plot_barrier_matrix
     from modeconn.plotting.saddle_tree import plot_saddle_tree
 
-    trees, barriers = matrix.trees(), matrix.profile.barriers()
+    trees, barriers = matrix.trees(), matrix.profile.barriers(**settings.statistics)
     pairs = with_intervals(matrix.frame, barriers)
     folder.record(checks=dict(matrix.profile.checks))
     folder.write_csv(pairs, "pairs.csv")
@@ -168,7 +170,10 @@ def _show(folder: "RunFolder") -> list[str]:
         "barrier_mean",
         "saddle",
     ]
-    print_table(pairs.reindex(columns=shown), title=f"{first['split']} split, space={first['space']}, loss in nats")
+    barriers = read_csv(folder.folder / "barriers.csv")
+    kept = f"{first['split']} split, space={first['space']}, loss in nats"
+    intervals = f", {100 * barriers['confidence'].iloc[0]:g} % intervals" if "confidence" in barriers else ""
+    print_table(pairs.reindex(columns=shown), title=kept + intervals)
     print()
     print_table(read_csv(folder.folder / "tree.csv"), title="minimum spanning tree of saddles")
-    return remarks(read_csv(folder.folder / "barriers.csv"))
+    return remarks(barriers)

@@ -48,6 +48,11 @@ class MeasurementSettings(ModelSettings, ABC):
     def sources(self) -> tuple[str, ...]:
         """The checkpoints and paths that are read, as they were typed."""
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are read."""
+        return (self.split,)
+
     def resolved(self) -> Self:
         """The same settings with absolute paths: one input has one name in `run.json`, however it was typed."""
         from modeconn.runs import resolved
@@ -82,6 +87,7 @@ class Measurement:
         plan: Paths through them, each with what `plan_evaluation` is told of its positions, for a dry run.
         inputs: The names of the checkpoints in `run.json`, where they are not the points' own.
         processes: Those that a launcher started, which share the work; None for a process alone.
+        plan_notes: What a dry run does not know.
     """
 
     command: str
@@ -90,12 +96,14 @@ class Measurement:
     plan: "Sequence[tuple[Curve, Mapping[str, Any]]]"
     inputs: "Mapping[str, Adapter] | None" = None
     processes: "Processes | None" = None
+    plan_notes: "Sequence[str]" = ()
 
     def run(
         self,
         measure: "Callable[[RunFolder, AdapterModel, list[Task]], T]",
         show: "Callable[[RunFolder], Sequence[str]]",
         write: "Callable[[RunFolder, AdapterModel, list[Task], T], None] | None" = None,
+        accept: "Callable[[list[Task]], None] | None" = None,
     ) -> int:
         """Measure and show, or only show what a former run left, or only say what would be done.
 
@@ -103,6 +111,7 @@ class Measurement:
             measure: Measures, in the opened run folder; in all processes.
             show: Prints the tables of a finished run and returns remarks, which are printed below.
             write: Writes what was measured; in the main process. None where `measure` does, in a process alone.
+            accept: Raises where the tasks do not go with the settings, before anything is loaded or written.
 
         Returns:
             The exit code.
@@ -114,11 +123,14 @@ class Measurement:
 
         settings = self.settings
         tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
-        check_tasks(tasks, split=settings.split)
+        for split in settings.splits:
+            check_tasks(tasks, split=split)
+        if accept is not None:
+            accept(tasks)
         folder = self._opened(tasks)
         if not folder.processes.is_main and (folder.finished or settings.dry_run):
             return 0
-        notes = on_left_out(tasks, [settings.split])
+        notes = on_left_out(tasks, settings.splits)
         if folder.finished and settings.dry_run:
             print(f"nothing to do: the run in {settings.output_dir} is finished")
             return 0
@@ -181,6 +193,8 @@ class Measurement:
 
     def _record(self, folder: "RunFolder", model: "AdapterModel", tasks: "list[Task]") -> None:
         """What decides the numbers beside the settings."""
+        from modeconn.models.image_reader import image_facts
+
         encoding: dict[str, Any] = vars(self.settings.encoding())
         longest = min(encoding["max_length"] or model.longest, model.longest)
         folder.record(
@@ -190,16 +204,20 @@ class Measurement:
             encoding={**encoding, "max_length": longest},
             left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
             notes=self._on_bases(),
+            **image_facts(model.tokenizer),
             **({"num_processes": folder.processes.count} if folder.processes.count > 1 else {}),
         )
 
     def _show_plan(self, model: "AdapterModel", tasks: "list[Task]", notes: list[str], *, num_processes: int) -> int:
         """Print what a run would do, its memory and its time."""
+        from modeconn.cli.notes import print_notes
         from modeconn.cli.profile_printing import print_plan
         from modeconn.evaluation.plan import plan_evaluation
 
         settings: dict[str, Any] = {"split": self.settings.split, "settings": self.settings.encoding()}
         for path, positions in self.plan:
-            plan = plan_evaluation(path, model, tasks, num_processes=num_processes, **settings, **positions)
-            print_plan(plan, path=path.name, notes=notes)
+            asked = settings | dict(positions)
+            plan = plan_evaluation(path, model, tasks, num_processes=num_processes, **asked)
+            print_plan(plan, path=f"{path.name}, {asked['split']} split")
+        print_notes([*notes, *self.plan_notes])
         return 0

@@ -16,7 +16,7 @@ class ModelSettings:
     """The base model of some checkpoints."""
 
     base_model: str | None = field(default=None, metadata=flag_help("folder or hub id; none takes the adapters' own"))
-    task_type: Literal["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM"] | None = field(
+    task_type: Literal["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "IMAGE_CLASSIFICATION"] | None = field(
         default=None, metadata=flag_help("kind of model, where the adapters do not say")
     )
     labels: tuple[str, ...] | None = field(

@@ -1,10 +1,12 @@
-"""Measure tasks on the plane through three checkpoints, or through a curve and its ends.
+"""Measure tasks on the plane through three checkpoints, through a curve and its ends, or around one checkpoint.
 
-Writes plane.csv (loss and score of every task at every point of the grid), points.csv (where the checkpoints and the
-path fall, and how far off the plane they are) and figures/ to the output folder.
+Around a checkpoint (--around) x and y are steps in two random directions, each of whose filters is as long as the
+checkpoint's (Li 2018, arXiv 1712.09913). Writes plane.csv (loss and score of every task at every point of the grid),
+points.csv (where the checkpoints and the path fall, and how far off the plane they are) and figures/ to the output
+folder.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from modeconn.cli.measurement import Measurement, MeasurementSettings
@@ -35,30 +37,48 @@ class Settings(MeasurementSettings):
     space: Literal["weights", "factors", "aligned-factors"] = field(
         default="weights", metadata=flag_help("coordinates in which the points are combined; a path has its own")
     )
+    around: str | None = field(
+        default=None, metadata=flag_help("one checkpoint instead, in the middle of two random directions")
+    )
     num_points: int = field(default=21, metadata=flag_help("lines of the grid in each direction"))
     margin: float = field(default=0.2, metadata=flag_help("added on each side, as a share of the extent"))
+    radius: float = field(default=1.0, metadata=flag_help("around a checkpoint: steps on each side"))
+    filters: Literal["update", "weights", "factors"] | None = field(
+        default=None,
+        metadata=flag_help(
+            "around a checkpoint: what a step is as long as; its update, the changed weights, or its own tensors."
+            " null: its update where it has one"
+        ),
+    )
+    seed: int = field(default=0, metadata=flag_help("around a checkpoint: of the directions"))
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Checkpoints and path."""
-        return *self.points, *([self.path] if self.path else [])
+        return tuple(source for source in (*self.points, self.path, self.around) if source)
 
     def resolved(self) -> "Settings":
         """The same settings with absolute paths."""
         from modeconn.runs import resolved
 
-        path = resolved(self.path) if self.path else None
-        return replace(super().resolved(), points=tuple(resolved(point) for point in self.points), path=path)
+        one = {name: value and resolved(value) for name, value in (("path", self.path), ("around", self.around))}
+        return replace(super().resolved(), points=tuple(resolved(point) for point in self.points), **one)
 
 
 def run(settings: Settings, processes: "Processes | None" = None) -> int:
     """Measure a plane and write its run folder; a finished one is shown again."""
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.naming import named
+    from modeconn.cli.plane_around import around
     from modeconn.paths import PolygonalChain, load_path
     from modeconn.paths.plane import check_grid
 
     _check_given(settings)
+    if settings.around:
+        plane = around(settings, settings.around)
+        return Measurement("plane", settings, [plane.point], plane.plan, processes=processes).run(
+            plane.measure, _show, _write
+        )
     check_grid(settings.num_points, margin=settings.margin)
     path = load_path(settings.path) if settings.path else None
     names = named(settings.points) if settings.points else []
@@ -77,16 +97,40 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
 
 
 def _check_given(settings: Settings) -> None:
-    """Raise unless something spans a plane."""
+    """Raise unless something spans a plane, or there is one checkpoint to look around."""
     from modeconn.errors import PathError
 
     count = len(settings.points)
-    if (count and count < 3) or not (count or settings.path):
+    got = f"{count} points, {'a' if settings.path else 'no'} path"
+    if settings.around and (count or settings.path):
+        raise PathError(
+            "a plane around a checkpoint goes through no others",
+            expected="--around with one checkpoint, or --points and --path",
+            got=f"--around, {got}",
+            remedy="measure both, in folders of their own",
+        )
+    if not settings.around and ((count and count < 3) or not (count or settings.path)):
         raise PathError(
             "there is nothing that spans a plane",
-            expected="three --points or more, or --path",
-            got=f"{count} points, {'a' if settings.path else 'no'} path",
+            expected="three --points or more, --path, or --around with one checkpoint",
+            got=got,
             remedy="give three checkpoints, or the folder that modeconn fit wrote",
+        )
+    _refuse_without_effect(settings, ("margin", "space") if settings.around else ("radius", "filters", "seed"))
+
+
+def _refuse_without_effect(settings: Settings, names: tuple[str, ...]) -> None:
+    """Raise if settings were changed that do nothing on this kind of plane."""
+    from modeconn.errors import PathError
+
+    plain = {one.name: one.default for one in fields(settings)}
+    changed = [name for name in names if getattr(settings, name) != plain[name]]
+    if changed:
+        raise PathError(
+            f"these settings do nothing on a plane {'around a checkpoint' if settings.around else 'through points'}",
+            expected="--num-points, --radius, --filters and --seed" if settings.around else "--num-points and --margin",
+            got=", ".join(f"--{name} {getattr(settings, name)}" for name in changed),
+            remedy="leave them out",
         )
 
 
@@ -151,9 +195,9 @@ def _show(folder: "RunFolder") -> tuple[str, ...]:
 
     points = read_csv(folder.folder / "points.csv")
     ends = points.loc[(points["role"] != "path") | points["t"].isin([0.0, 1.0])]
-    print_table(ends, title="points (distance: L2, from the plane)")
-    print()
     frame = read_csv(folder.folder / "plane.csv")
+    print_table(ends, title=f"points (x and y: {frame['unit'].iloc[0]}; distance: L2, from the plane)")
+    print()
     lowest = frame.loc[frame.groupby("task", sort=False)["loss"].idxmin()]
     print_table(
         lowest.reindex(columns=["task", "x", "y", "loss", "score", "metric"]),

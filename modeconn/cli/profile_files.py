@@ -31,6 +31,8 @@ def write_profile(
         old_and_new: The two tasks of the trade-off; none is drawn without.
     """
     run.record(checks=dict(profile.checks))
+    if profile.mixtures:
+        run.record(mixtures={name: dict(weights) for (_, name), weights in profile.mixtures.items()})
     run.write_csv(profile.frame, "profile.csv")
     run.write_parquet(profile.examples, "examples.parquet")
     if profile.outputs is not None:
@@ -67,8 +69,10 @@ def draw_profile(
     figure = plotting.plot_profiles(frame, metric=("loss", "score"), mean_of=mean_of)
     plotting.save_figure(figure, folder / "profile", table=frame)
     paths = [str(path) for path in frame["path"].unique()]
-    if len(paths) > 1 and mean_of is None:
-        plotting.save_figure(plotting.plot_paths_compared(frame), folder / "paths-compared", table=frame)
+    counted = {tuple(tasks) for tasks in (mean_of or {}).values()}
+    if len(paths) > 1 and len(counted) <= 1:
+        compared = plotting.plot_paths_compared(frame, tasks=counted.pop() if counted else None)
+        plotting.save_figure(compared, folder / "paths-compared", table=frame)
     chord = tables.barriers.query("metric == 'loss' and baseline == 'chord'")
     if chord["low"].notna().to_numpy().any():
         plotting.save_figure(plotting.plot_barriers(chord), folder / "barriers", table=chord)

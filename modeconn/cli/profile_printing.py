@@ -1,6 +1,6 @@
 """What an evaluation prints: its plan, or its tables, and remarks on what was cut or left out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,21 +9,18 @@ if TYPE_CHECKING:
     from modeconn.runs import RunFolder
 
 
-def print_plan(plan: Mapping[str, str], *, path: str, notes: Sequence[str] = ()) -> None:
+def print_plan(plan: Mapping[str, str], *, path: str) -> None:
     """Print what an evaluation would do.
 
     Args:
         plan: Quantity -> value, from `plan_evaluation`.
-        path: The path's name.
-        notes: Remarks, printed below.
+        path: The path's name, and what else tells the plan from others.
     """
     import pandas as pd
 
-    from modeconn.cli.notes import print_notes
     from modeconn.cli.tables import print_table
 
     print_table(pd.DataFrame(plan.items(), columns=["what", "how much"]), title=f"dry run: {path}")
-    print_notes(notes)
 
 
 def print_profile(folder: "RunFolder") -> list[str]:
@@ -41,7 +38,7 @@ def print_profile(folder: "RunFolder") -> list[str]:
     from modeconn.runs import read_csv
 
     frame = read_csv(folder.folder / "profile.csv")
-    print_table(ends_and_best(frame), title=_setting(frame, folder))
+    print_table(ends_and_best(frame, mean_of=_counted(frame, folder)), title=_setting(frame, folder))
     print()
     barriers = read_csv(folder.folder / "barriers.csv")
     print_table(barrier_summary(barriers, confidence=_confidence(folder)))
@@ -81,6 +78,15 @@ def _print_chosen(folder: "RunFolder") -> None:
         print_table(
             chosen.reindex(columns=shown), title=f"t chosen on another split, on the {chosen['split'].iloc[0]} split"
         )
+
+
+def _counted(frame: "pd.DataFrame", folder: "RunFolder") -> dict[str, list[str]] | None:
+    """Path -> the mixture that takes the place of the mean over tasks, if one was measured."""
+    from modeconn.runs import read_record
+
+    record = read_record(folder.folder)
+    mixtures = record.facts.get("mixtures") if record else None
+    return {str(path): list(mixtures) for path in frame["path"].unique()} if mixtures else None
 
 
 def _setting(frame: "pd.DataFrame", folder: "RunFolder") -> str:

@@ -53,6 +53,8 @@ def tables_of(
     precise: "Sequence[PreciseProfile]" = (),
     validation: "Profile | None" = None,
     statistics: Mapping[str, Any] | None = None,
+    choose_by: "Metric" = "score",
+    weights: Mapping[str, float] | None = None,
 ) -> ProfileTables:
     """All tables of a profile.
 
@@ -62,6 +64,8 @@ def tables_of(
         precise: What growing samples gave, one for each path: their barriers allow for several looks.
         validation: The same paths on another split, on which a position is chosen.
         statistics: `confidence`, `num_resamples` and `seed` of the intervals; growing samples bring their own.
+        choose_by: "score" or "loss": whose mean is best at the chosen position.
+        weights: Those of the tasks in that mean; all alike by default.
     """
     settings = statistics or {}
     return ProfileTables(
@@ -69,7 +73,7 @@ def tables_of(
         bands=_bands(precise or [profile], {} if precise else settings),
         lost=_lost(profile, tasks) if tasks else None,
         looks=pd.concat([one.looks for one in precise], ignore_index=True) if precise else None,
-        chosen=_chosen(profile, validation, settings) if validation is not None else None,
+        chosen=_chosen(profile, validation, choose_by, weights, settings) if validation is not None else None,
     )
 
 
@@ -103,10 +107,14 @@ def _lost(profile: "Profile", tasks: "Sequence[Task]") -> pd.DataFrame:
     return lost_examples(profile, tasks)
 
 
-def _chosen(profile: "Profile", validation: "Profile", statistics: Mapping[str, Any]) -> pd.DataFrame:
-    """The best position of the validation split on this one, for every path, by score."""
+def _chosen(
+    profile: "Profile", validation: "Profile", metric: "Metric", weights: Mapping[str, float] | None,
+    statistics: Mapping[str, Any],
+) -> pd.DataFrame:  # fmt: skip
+    """The best position of the validation split on this one, for every path."""
     from modeconn.evaluation.chosen_t import choose_t
 
     paths = profile.frame["path"].unique()
-    tables = [choose_t(validation, profile, path=str(path), **statistics).table for path in paths]
+    options: dict[str, Any] = {"tasks": weights or None, "metric": metric, **statistics}
+    tables = [choose_t(validation, profile, path=str(path), **options).table for path in paths]
     return pd.concat(tables, ignore_index=True)

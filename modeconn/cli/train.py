@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from modeconn.runs.processes import Processes
+    from modeconn.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Settings(TrainSettings):
     )
     output_dir: Path
     overwrite: bool = False
+    dry_run: bool = False
     quiet: bool = False
 
 
@@ -42,6 +44,8 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
     refuse_inputs_inside(settings.output_dir, settings.tasks)
     tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
     own = {field.name: getattr(settings, field.name) for field in fields(TrainSettings)}
+    if settings.dry_run:
+        return _show_plan(settings.base_model, tasks, TrainSettings(**own))
     with progress(quiet=settings.quiet) as report:
         trained = train(
             settings.output_dir,
@@ -59,6 +63,26 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
     print_notes([*on_left_out(tasks, ["train", settings.eval_split]), *_on_cut_prompts(settings)])
     for checkpoint in trained.checkpoints:
         print(f"checkpoint: {checkpoint}")
+    return 0
+
+
+def _show_plan(base_model: str, tasks: "list[Task]", settings: TrainSettings) -> int:
+    """Print what a run would do and what it takes."""
+    from modeconn.cli.notes import on_left_out, print_notes
+    from modeconn.cli.tables import print_table
+    from modeconn.continual.plan import plan_training
+
+    plan = plan_training(base_model, tasks, settings=settings)
+    print_table(plan.tasks, title=f"what would be trained: {settings.adapter}, {settings.method}")
+    petaflop = plan.num_tokens * plan.token_flops / 1e15
+    print(
+        f"\nparameters: {plan.num_parameters:,}, of which {plan.num_trained:,} are trained"
+        f" ({plan.num_trained / plan.num_parameters:.3%})"
+        f"\nmemory: {plan.memory / 1e9:.3g} GB of weights, gradients and optimiser states; activations come on top"
+        f"\nwork: {plan.num_tokens:,} tokens, about {petaflop:.3g} PFLOP of products with weights;"
+        " replayed examples, slow learners and evaluation come on top"
+    )
+    print_notes(on_left_out(tasks, ["train", settings.eval_split]))
     return 0
 
 

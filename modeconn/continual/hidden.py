@@ -44,7 +44,9 @@ class HiddenStates:
     def _keep(self, layer: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
         """The hook: a layer's output, or the first of several."""
         del inputs
-        self._outputs[id(layer)] = output if isinstance(output, torch.Tensor) else output[0]
+        states = output if isinstance(output, torch.Tensor) else output[0]
+        # Of convolutions [B, D, H, W] -> [B, H * W, D]: the places of an image are its positions.
+        self._outputs[id(layer)] = states.flatten(2).transpose(1, 2) if states.ndim == 4 else states
 
 
 def _stack(module: nn.Module) -> nn.ModuleList:

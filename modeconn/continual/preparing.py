@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from modeconn.adapters.skeleton import CLASSIFIERS
+from modeconn.continual.image_models import check_trainable
 from modeconn.continual.learner import Learner, learner
 from modeconn.continual.pooling import pooled
 from modeconn.continual.recomputing import recompute_activations
@@ -14,6 +16,7 @@ from modeconn.continual.task_work import training_encoding
 from modeconn.errors import TaskError, listed
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.family import Family, reads_packed
+from modeconn.models.image_reader import image_facts
 from modeconn.models.loading import guess_task_type
 from modeconn.models.packable import with_all_positions, without_packing
 from modeconn.runs import RunFolder
@@ -37,16 +40,10 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     torch.manual_seed(settings.seed)  # a new head's weights
     task_type = settings.task_type or guess_task_type(base_model)
     device = folder.processes.device(settings.device)
-    labels = _classes(tasks) if task_type == "SEQ_CLS" else ()
+    labels = classes_of(tasks) if task_type in CLASSIFIERS else ()
     model = AdapterModel.from_pretrained(base_model, task_type=task_type, labels=labels or None, device=device)
-    evaluation = EncodingSettings(
-        max_length=settings.max_length,
-        score_eos=settings.eval_score_eos,
-        token_budget=settings.token_budget,
-        mask_labels=settings.mask_labels,
-        separator=settings.separator,
-    )
-    training = training_encoding(settings)
+    check_trainable(model.module, task_type)
+    evaluation, training = evaluation_encoding(settings), training_encoding(settings)
     eval_sets = [model.encode(task, settings.eval_split, evaluation) for task in tasks]
     train_sets = [model.encode(task, "train", training) for task in tasks]
     method, split = settings.made_method(), settings.validation_split
@@ -62,6 +59,7 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
         truncated_train_examples={one.task: one.num_truncated for one in train_sets},
         truncated_eval_examples={one.task: one.num_truncated for one in eval_sets},
         left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
+        **image_facts(model.tokenizer),
     )
     trained = learner(model, settings)
     if settings.gradient_checkpointing:
@@ -100,7 +98,18 @@ def _training_family(model: AdapterModel, trained: Learner, settings: TrainSetti
     return with_all_positions(model.family) if whole else model.family
 
 
-def _classes(tasks: Sequence[Task]) -> tuple[str, ...]:
+def evaluation_encoding(settings: TrainSettings) -> EncodingSettings:
+    """How the rows are made that the score matrix is measured on."""
+    return EncodingSettings(
+        max_length=settings.max_length,
+        score_eos=settings.eval_score_eos,
+        token_budget=settings.token_budget,
+        mask_labels=settings.mask_labels,
+        separator=settings.separator,
+    )
+
+
+def classes_of(tasks: Sequence[Task]) -> tuple[str, ...]:
     """The classes of a classifier's head: all labels of all tasks.
 
     Raises:

@@ -49,7 +49,7 @@ class TrainSettings:
     target_modules: tuple[str, ...] | None = field(
         default=None, metadata=flag_help("modules that get an adapter; none takes PEFT's choice for the architecture")
     )
-    task_type: Literal["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM"] | None = field(
+    task_type: Literal["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "IMAGE_CLASSIFICATION"] | None = field(
         default=None, metadata=flag_help("kind of model; none takes the base model's")
     )
     learning_rate: tuple[float, ...] = field(

@@ -13,6 +13,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from modeconn.adapters.methods.registration import register_methods
+from modeconn.adapters.skeleton import IMAGES
+from modeconn.continual.image_models import image_options
 from modeconn.continual.settings import TrainSettings
 from modeconn.errors import ModelError, RunError, listed
 from modeconn.models.adapter_model import AdapterModel
@@ -96,7 +98,7 @@ def new_adapter(model: AdapterModel, settings: TrainSettings) -> Any:  # noqa: A
         ModelError: If no module of the base gets an adapter, or PEFT refuses the settings.
     """
     register_methods()
-    config = peft_config(settings, model.family.task_type)
+    config = peft_config(settings, model.family.task_type, model.module)
     apart = list(dict(model.module.named_parameters())) if RECIPES[settings.adapter].changes_base else []
     twin: Any = model.twin(apart=apart)
     _name_feedforward(config, model.module)
@@ -160,8 +162,8 @@ def _check_start(made: Any, config: Any) -> None:  # noqa: ANN401  (a PeftModel 
         )
 
 
-def peft_config(settings: TrainSettings, task_type: str) -> PeftConfig:
-    """The settings in PEFT's words.
+def peft_config(settings: TrainSettings, task_type: str, module: nn.Module) -> PeftConfig:
+    """The settings in PEFT's words, for a base model that is used for something.
 
     Raises:
         RunError: If a setting is none of the kind's.
@@ -185,8 +187,11 @@ def peft_config(settings: TrainSettings, task_type: str) -> PeftConfig:
     unknown = settings.adapter_options.keys() - known
     if unknown:
         raise _not_a_setting(settings.adapter, f"adapter_options with {', '.join(sorted(unknown))}", known)
+    options |= {**settings.adapter_options, "task_type": task_type}
+    if task_type == IMAGES:
+        options = image_options(module, known, options, settings.adapter)
     try:
-        return kind(**{**options, **settings.adapter_options, "task_type": task_type})
+        return kind(**options)
     except (ValueError, TypeError) as error:
         raise ModelError(
             "PEFT cannot make the adapter",

@@ -80,7 +80,7 @@ def train(
     elif method is not None:
         settings = replace(settings, method=method.name, method_options=method.settings)
     chosen = settings.made_method()
-    folders = _folder_names(tasks)
+    folders = folder_names(tasks)
     names = [folders[stage[-1] - 1] for stage in chosen.stages(len(tasks))]
     settings.for_task(1, len(names))
     processes = processes or Processes()
@@ -103,7 +103,7 @@ def train(
     return TrainRun(checkpoints, read_csv(run.folder / "scores.csv"), finished_before, others)
 
 
-def _folder_names(tasks: Sequence[Task]) -> list[str]:
+def folder_names(tasks: Sequence[Task]) -> list[str]:
     """The checkpoints' folders; raises unless all tasks have names of their own that can be part of one."""
     check_tasks(tasks)
     unfit = [repr(task.name) for task in tasks if set("/\\\0") & set(task.name) or task.name in (".", "..")]

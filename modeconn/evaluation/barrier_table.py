@@ -21,6 +21,7 @@ from modeconn.evaluation.ratios import Ratios
 BARRIER_COLUMNS = (
     "path", "space", "task", "metric", "baseline", "barrier", "low", "high", "t_at_max", "num_points",
     "num_examples", "estimate_corrected", "p_value", "p_holm", "num_effective", "t_from", "t_to",
+    "confidence",
 )  # fmt: skip
 BOTH: tuple[Definition, ...] = ("chord", "mean")
 Curves = Mapping[tuple[str, str], Interpolant]
@@ -78,7 +79,7 @@ def barrier_table(
         parts = parts_of(by_path.get(path, {}), weights, metric, t)
         curves_of_parts = {one: known[path, one] for one in weights if (path, one) in known}
         row = _Row(t, height, parts, known.get((path, task)), curves_of_parts)
-        names = {"path": path, "space": space, "task": task, "metric": metric}
+        names = {"path": path, "space": space, "task": task, "metric": metric, "confidence": confidence}
         counts = {"num_points": len(group), "num_examples": group["num_examples"].iloc[0]}
         found = row.barriers(baselines, settings)
         rows += [names | {"baseline": baseline} | counts | found[baseline] for baseline in baselines]

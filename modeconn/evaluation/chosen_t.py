@@ -1,6 +1,6 @@
 """A position chosen on one split and reported on another: what it gains over both ends."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,16 @@ from modeconn.evaluation.paired import Metric, check_confidence, check_metric
 from modeconn.evaluation.paired_records import parts_of, records_by_path
 from modeconn.evaluation.ratios import Ratios
 from modeconn.evaluation.resampling import resampled_mixture
-from modeconn.evaluation.trade_off import MEAN, Best, best_t, check_tasks_there, mean_rows, only_path, paths_of
+from modeconn.evaluation.trade_off import (
+    MEAN,
+    Best,
+    Tasks,
+    best_t,
+    check_tasks_there,
+    mean_rows,
+    only_path,
+    paths_of,
+)
 
 if TYPE_CHECKING:
     from modeconn.evaluation.profile import Profile
@@ -56,7 +65,7 @@ def choose_t(
     validation: "Profile",
     test: "Profile",
     *,
-    tasks: Sequence[str] | None = None,
+    tasks: Tasks | None = None,
     metric: Metric = "score",
     path: str | None = None,
     confidence: float = 0.95,
@@ -72,7 +81,7 @@ def choose_t(
     Args:
         validation: A profile of the validation split: `evaluate_path(..., split="eval")`.
         test: A profile of the test split, of the same path and tasks. It needs the chosen position and the ends only.
-        tasks: The tasks, each with the same weight; all that were measured by default.
+        tasks: The tasks, each with the same weight, or task -> weight; all that were measured by default.
         metric: "score", or "loss".
         path: The path's name, where the profiles have several.
         confidence: That of the intervals.
@@ -103,18 +112,19 @@ def choose_t(
     name = only_path(validation.frame, path)
     paths_of(test.frame, name)
     measured = validation.examples.loc[validation.examples["path"] == name, "task"].unique()
-    chosen_tasks = tuple(tasks) if tasks is not None else tuple(str(task) for task in measured)
+    weighted = tasks if tasks is not None else [str(task) for task in measured]
+    chosen_tasks = tuple(weighted)
     rows = [one.frame.loc[one.frame["path"] == name] for one in (validation, test)]
     check_tasks_there(rows[1], chosen_tasks)
     _check_splits(*rows)
     _check_one_path(*rows)
-    found = best_t(validation, tasks=chosen_tasks, metric=metric, path=name)
-    on_test = mean_rows(test, chosen_tasks, name)
+    found = best_t(validation, tasks=weighted, metric=metric, path=name)
+    on_test = mean_rows(test, weighted, name)
     settings: dict[str, Any] = {"num_resamples": num_resamples, "seed": seed}
     table = pd.concat([
         _quantities(on_test, task, metric, found.t, confidence, settings) for task in (*chosen_tasks, MEAN)
     ], ignore_index=True).reindex(columns=list(CHOSEN_COLUMNS))  # fmt: skip
-    best = best_t(test, tasks=chosen_tasks, metric=metric, path=name)
+    best = best_t(test, tasks=weighted, metric=metric, path=name)
     return ChosenT(found.t, chosen_tasks, found, best, table, confidence)
 
 

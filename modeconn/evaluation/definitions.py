@@ -155,7 +155,7 @@ def measured(definition: Definition, t: np.ndarray, loss: np.ndarray, curve: Int
     baseline = pointwise(definition)
     if baseline is not None:
         found = barrier(t, loss, baseline=baseline)  # also checks what is given
-        found = _barrier_of_curve(curve, baseline, loss) if curve else found
+        found = curve.barrier(baseline) if curve else found
         return ConvexityGap(found.height, found.t, 0.0, 1.0)
     if definition == "convexity":
         found = convexity_gap(t, loss)
@@ -165,12 +165,6 @@ def measured(definition: Definition, t: np.ndarray, loss: np.ndarray, curve: Int
         average = curve.integral() - float(np.mean(curve([0.0, 1.0])))
         average = float(without_rounding(np.array(average), loss))
     return ConvexityGap(average, np.nan, 0.0, 1.0)
-
-
-def _barrier_of_curve(curve: Interpolant, baseline: Baseline, loss: np.ndarray) -> Barrier:
-    """The barrier of a function; at t = 0 where there is none but of rounding."""
-    found = curve.barrier(baseline)
-    return found if abs(found.height) > ROUNDING * np.abs(loss).max() else Barrier(0.0, 0.0)
 
 
 def _gap(t: np.ndarray, loss: np.ndarray) -> ConvexityGap:

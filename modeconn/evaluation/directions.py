@@ -48,7 +48,7 @@ def random_step(
     Raises:
         EvaluationError: If the choice is unknown, or the point has nothing of the kind.
     """
-    _check(point, filters)
+    check_filters(point, filters)
     if filters == "factors":
         tensors = {key: point.tensors[key] for key, _ in point.layout.shapes}  # without whole numbers
         moved = {key: value + _like(value, generator) for key, value in tensors.items()}
@@ -69,8 +69,16 @@ def default_filters(point: Adapter) -> Filters:
     return "update" if point.updates else "weights"
 
 
-def _check(point: Adapter, filters: str) -> None:
-    """Raise unless the point has what the filters are to be matched to."""
+def check_filters(point: Adapter, filters: str) -> None:
+    """Raise unless a point has what filters are to be matched to.
+
+    Args:
+        point: The checkpoint.
+        filters: "update", "weights" or "factors".
+
+    Raises:
+        EvaluationError: If the choice is unknown, or the point has nothing of the kind.
+    """
     usable = {"update": bool(point.updates), "weights": point.config.kind.has_update, "factors": point.own is not None}
     if not usable.get(filters):
         can = [choice for choice in get_args(Filters) if usable[choice]]

@@ -170,6 +170,6 @@ def _with_texts(table: pd.DataFrame, tasks: Mapping[str, Task], frame: pd.DataFr
                 got=f"example {numbers.max()}",
                 remedy="load the task as it was when it was evaluated",
             )
-        prompts[own] = [found[number].prompt for number in numbers]
+        prompts[own] = [found[number].shown for number in numbers]
         answers[own] = [found[number].answer for number in numbers]
     return table.assign(prompt=prompts, answer=answers)

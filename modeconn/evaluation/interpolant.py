@@ -9,7 +9,7 @@ from numpy.polynomial import Chebyshev
 from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
-from modeconn.evaluation.barrier import Barrier, Baseline, check_baseline
+from modeconn.evaluation.barrier import Barrier, Baseline, check_baseline, without_rounding
 from modeconn.paths.curve import speed
 from modeconn.paths.lengths import LengthTable
 from modeconn.paths.path import Path
@@ -91,6 +91,8 @@ class Interpolant:
     def barrier(self, baseline: Baseline = "chord") -> Barrier:
         """The highest place above the chord of the ends or above their mean, as `modeconn.barrier` defines them.
 
+        What is within 1e-12 of the largest loss is taken for rounding, as there.
+
         Args:
             baseline: "chord" or "mean".
 
@@ -102,7 +104,8 @@ class Interpolant:
         slope = end - start if baseline == "chord" else 0.0
         t = self._stationary(slope)
         floor = (1 - t) * start + t * end if baseline == "chord" else (start + end) / 2
-        above = np.asarray(self(t)) - floor
+        values = np.asarray(self(t))
+        above = without_rounding(values - floor, values)
         return Barrier(float(above.max()), float(t[above.argmax()]))
 
     def integral(self) -> float:

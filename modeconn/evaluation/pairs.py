@@ -1,13 +1,10 @@
 """Many checkpoints: evaluating the lines between all pairs of them, or between consecutive ones."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 from typing import Any, Literal, cast, get_args
 
-import numpy as np
 import pandas as pd
-import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.heads import Heads
@@ -15,12 +12,12 @@ from modeconn.errors import EvaluationError, listed
 from modeconn.evaluation.barrier import barrier
 from modeconn.evaluation.evaluate import PointStore, Progress, check_tasks, grid
 from modeconn.evaluation.matrix import PAIR_COLUMNS, BarrierMatrix
-from modeconn.evaluation.processes import processes_of, shared_checks
+from modeconn.evaluation.preconditions import preconditions
 from modeconn.evaluation.profile import Profile
-from modeconn.evaluation.progress import tell_tokens
-from modeconn.evaluation.records import Records
+from modeconn.evaluation.progress import tell_tokens, told
+from modeconn.evaluation.records import Records, placed
 from modeconn.evaluation.surface import refuse_two_heads
-from modeconn.models.point_model import Encoded, PointModel
+from modeconn.models.point_model import PointModel
 from modeconn.paths.line import LinearPath
 from modeconn.paths.path import Path, Space
 from modeconn.tasks.encoding import EncodingSettings
@@ -84,68 +81,40 @@ def barrier_matrix(
     for end in ends:
         model.check(end)
     encoded = [model.encode(task, split, settings) for task in tasks]
-    shared = processes_of(store)
-    repeatable, agreeing = shared_checks(model, ends[0], ends if check else [], encoded, processes=shared)
-    checks: dict[str, Any] = {"repeatable_within": repeatable}
-    checks["truncated_examples"] = {one.task: one.num_truncated for one in encoded}
-    if check:
-        checks["ends_agree_with_peft_within"] = agreeing
+    checks = preconditions(lines[0], model, encoded, ends, against_peft=check, called="ends", store=store)
     tell_tokens(progress, _PROGRESS, encoded)
-    measured = _Lines(model, encoded, positions, store, progress, len(lines))
-    profiles = [
-        Profile.from_examples(
-            measured.along(line),
-            space=space,
-            split=split,
-            metrics={one.task: one.metric for one in encoded},
-            distances={t: line.distance(t) for t in positions.tolist()},
-            checks={line.name: checks},
+    known: dict[str, pd.DataFrame] = {}
+    profiles = []
+    for number, line in enumerate(line.on(model) for line in lines):
+        found = _along(Records(line, model, encoded, store=store), line, positions.tolist(), known)
+        shares = {"total": len(lines) * len(positions), "done": number * len(positions)}
+        profiles.append(
+            Profile.from_examples(
+                pd.concat(told(found, progress, _PROGRESS, **shares), ignore_index=True),
+                space=space,
+                split=split,
+                metrics={one.task: one.metric for one in encoded},
+                distances={t: line.distance(t) for t in positions.tolist()},
+                checks={line.name: checks},
+            )
         )
-        for line in (line.on(model) for line in lines)
-    ]
     names = [(line.name, start.name, end.name) for line, (start, end) in zip(lines, joined, strict=True)]
     profile = Profile.concat(profiles)
     return BarrierMatrix(_pair_table(profile.frame, names), profile, tuple(point.name for point in points))
 
 
-@dataclass
-class _Lines:
-    """Lines that share their ends."""
-
-    model: PointModel
-    encoded: Sequence[Encoded]
-    positions: np.ndarray
-    store: PointStore | None
-    progress: Progress | None
-    num_lines: int
-    known: dict[str, pd.DataFrame] = field(default_factory=dict)
-    done: int = 0
-
-    def along(self, line: Path) -> pd.DataFrame:
-        """The records of all positions on a line: path, task, t, example, loss_sum, num_tokens, score, the written."""
-        records = Records(line, self.model, self.encoded, store=self.store)
-        ends = {0.0: line.start.fingerprint, 1.0: line.end.fingerprint}
-        new = np.array([ends.get(t) not in self.known for t in self.positions.tolist()])
-        rows = line.coefficients(torch.from_numpy(self.positions[new]))  # [T, 2]
-        fresh = records.each(rows, [f"t={t:g}" for t in self.positions[new].tolist()])
-        tables = []
-        for t, is_new in zip(self.positions.tolist(), new.tolist(), strict=True):
-            self._report()
-            table = next(fresh) if is_new else self.known[ends[t]]
-            if t in ends:
-                self.known[ends[t]] = table
-            tables.append(table.assign(path=line.name, t=t))
-            self.done += 1
-        self._report()
-        names = ["path", "task", "t", "example", "loss_sum", "num_tokens", "score"]
-        whole = pd.concat(tables, ignore_index=True)
-        written = whole.columns.difference(names, sort=False)
-        return whole.reindex(columns=[*names, *written])
-
-    def _report(self) -> None:
-        """Tell how far along all lines the evaluation is."""
-        if self.progress:
-            self.progress(self.done, self.num_lines * len(self.positions), _PROGRESS)
+def _along(
+    points: Records, line: Path, positions: Sequence[float], known: dict[str, pd.DataFrame]
+) -> Iterator[pd.DataFrame]:
+    """The records of every position on a line; an end that an earlier line has too is in `known`, or put there."""
+    ends = {0.0: line.start.fingerprint, 1.0: line.end.fingerprint}
+    new = [t for t in positions if ends.get(t) not in known]
+    fresh = points.at(new)
+    for t in positions:
+        records = next(fresh) if t in new else placed(known[ends[t]], line.name, t)
+        if t in ends:
+            known[ends[t]] = records
+        yield records
 
 
 def _check_names(points: Sequence[Adapter], pairs: str) -> None:

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from modeconn.evaluation.keys import point_keys
-from modeconn.evaluation.processes import point_records, processes_of, shared_checks
+from modeconn.evaluation.preconditions import preconditions
 from modeconn.evaluation.profile import Profile
-from modeconn.evaluation.progress import Progress, tell_tokens
-from modeconn.evaluation.records import PointStore, example_records
+from modeconn.evaluation.progress import Progress, tell_tokens, told
+from modeconn.evaluation.records import PointStore, Records
 from modeconn.models.point_model import PointModel
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
@@ -31,6 +30,10 @@ class PathSweep:
         check: Whether to compare the ends with plain PEFT.
         store: Keeps finished points.
         progress: Called as `progress(done, total, what)` after every position.
+
+    Attributes:
+        path: The path, bound to the model.
+        checks: What was checked before the first position, see `preconditions`.
 
     Raises:
         EvaluationError: If the ends are not the adapters, or the model is not deterministic.
@@ -52,20 +55,15 @@ class PathSweep:
     ) -> None:
         for point in path.points:
             model.check(point)
-        self._path, self._model, self._split = path.on(model), model, split
-        self._store, self._progress = store, progress
+        self.path, self._model, self._split = path.on(model), model, split
         self._encoded = [model.encode(task, split, settings) for task in tasks]
-        start, ends = self._path.start, [self._path.start, self._path.end] if check else []
-        repeatable, agreeing = shared_checks(model, start, ends, self._encoded, processes=processes_of(store))
-        self.checks: dict[str, Any] = {
-            "repeatable_within": repeatable,
-            "truncated_examples": {one.task: one.num_truncated for one in self._encoded},
-        }
-        if path.heads:
-            self.checks["heads"] = path.heads
-        if check:
-            self.checks["ends_agree_with_peft_within"] = agreeing
-        tell_tokens(progress, self._path.name, self._encoded)
+        self.checks = preconditions(
+            self.path, model, self._encoded, [self.path.start, self.path.end], against_peft=check, called="ends",
+            store=store,
+        )  # fmt: skip
+        self._progress = progress
+        tell_tokens(progress, self.path.name, self._encoded)
+        self._points = Records(self.path, model, self._encoded, store=store)
         self._records: dict[float, pd.DataFrame] = {}
 
     @property
@@ -93,18 +91,10 @@ class PathSweep:
         new = [t for t in positions if t not in self._records]
         if not new:
             return
-        keys = point_keys(self._path, self._model, self._encoded, new) if self._store is not None else [""] * len(new)
-        total = len(self._records) + len(new)
-        found = point_records(
-            keys,
-            lambda number, tasks: self._evaluated(new[number], tasks),
-            num_tasks=len(self._encoded),
-            store=self._store,
-        )
-        for position in new:
-            self._report(total)
-            self._records[position] = next(found)
-        self._report(total)
+        known = len(self._records)
+        found = told(self._points.at(new), self._progress, self.path.name, total=known + len(new), done=known)
+        for position, records in zip(new, found, strict=True):
+            self._records[position] = records
 
     def losses(self, positions: Sequence[float]) -> np.ndarray:
         """The mean losses of the M tasks at positions, visited if need be, `[T] -> [T, M]`, nats."""
@@ -116,11 +106,11 @@ class PathSweep:
         positions = sorted(self._records)
         return Profile.from_examples(
             pd.concat([self._records[t] for t in positions], ignore_index=True),
-            space=self._path.space,
+            space=self.path.space,
             split=self._split,
             metrics={one.task: one.metric for one in self._encoded},
-            distances={t: self._path.distance(t) for t in positions},
-            checks={self._path.name: self.checks},
+            distances={t: self.path.distance(t) for t in positions},
+            checks={self.path.name: self.checks},
         )
 
     def _mean_loss(self, t: float, task: str) -> float:
@@ -128,16 +118,3 @@ class PathSweep:
         records = self._records[t]
         own = (records["task"] == task).to_numpy()
         return float(records["loss_sum"].to_numpy()[own].sum() / records["num_tokens"].to_numpy()[own].sum())
-
-    def _report(self, total: int) -> None:
-        """Tell how many of the positions that are known to be needed are done."""
-        if self._progress:
-            self._progress(len(self._records), total, self._path.name)
-
-    def _evaluated(self, position: float, tasks: Sequence[int]) -> pd.DataFrame:
-        """The records of some tasks at one position."""
-        encoded = [self._encoded[task] for task in tasks]
-        records = example_records(self._model, self._path(position), encoded, f"t={position:g}")
-        records.insert(0, "path", self._path.name)
-        records.insert(2, "t", position)
-        return records

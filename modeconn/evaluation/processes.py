@@ -6,13 +6,10 @@ tasks is. Batches stay as they are, so that the numbers do not depend on who mea
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modeconn.adapters.adapter import Adapter
-from modeconn.evaluation.gate import check_ends, check_repeatable
-from modeconn.models.point_model import Encoded, PointModel
 from modeconn.runs.processes import Processes
 
 if TYPE_CHECKING:
@@ -51,30 +48,6 @@ def point_records(
         if store is not None and processes.is_main:
             store.save(key, records)
         yield records
-
-
-def shared_checks(
-    model: PointModel, start: Adapter, ends: Sequence[Adapter], encoded: Sequence[Encoded], *, processes: Processes
-) -> tuple[float, dict[str, float]]:
-    """What must hold before a sweep, each point checked by one process.
-
-    Args:
-        model: The model.
-        start: The point that is evaluated twice.
-        ends: The checkpoints that are compared with plain PEFT.
-        encoded: The splits that will be evaluated.
-        processes: Those that share the work.
-
-    Returns:
-        What `check_repeatable` and `check_ends` return.
-
-    Raises:
-        EvaluationError: As they raise it.
-    """
-    work: list[Callable[[], Any]] = [partial(check_repeatable, model, start, encoded)]
-    work += [partial(check_ends, model, [end], encoded) for end in ends]
-    repeatable, *agreeing = processes.share(work, lambda one: one())
-    return repeatable, {name: worst for one in agreeing for name, worst in one.items()}
 
 
 def _kept(keys: Sequence[str], store: "PointStore | None") -> dict[int, pd.DataFrame]:

@@ -41,7 +41,8 @@ class Profile:
         checks: What was checked before the sweep: agreement with PEFT at the ends, repeatability, cut prompts.
         resolution: One row for each path and task that was resolved to a tolerance: path, task, resolved (whether the
             error is below the tolerance or the noise floor), tolerance, noise_floor and error_estimate (nats),
-            num_evaluations, num_pieces (between the path's joints) and degree. None where positions were given.
+            num_evaluations, num_pieces (between the path's joints), degree, and the mean loss over t and over the
+            path's length in mean_over_t and mean_over_length. None where positions were given.
         curves: (path, task) -> the mean loss as a function of t, where it was resolved; see `curve`.
         outputs: One row for each path, task, position and example whose answer was written: path, task, t, example,
             output, ended (by the model, not by the limit), score. None where no task is scored by written answers.
@@ -205,8 +206,8 @@ class Profile:
             path, space, task, metric, baseline, barrier, low, high, t_at_max, num_points, num_examples,
             estimate_corrected (the height without the bias of a maximum), p_value (of "no barrier"), p_holm (adjusted
             over the paths and tasks of one baseline), num_effective (how many examples carry the variance), t_from and
-            t_to (the part of the path that has the convexity gap; else 0 and 1). `low` and `high` and what needs
-            examples are missing below 8 of them.
+            t_to (the part of the path that has the convexity gap; else 0 and 1), confidence (of low and high). What
+            needs examples is missing below 8 of them.
 
         Raises:
             EvaluationError: If metric or a baseline is unknown, the positions do not cover the path, an example has a

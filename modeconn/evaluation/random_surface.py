@@ -62,7 +62,7 @@ def evaluate_surface(
         TaskError: If a task lacks the split or cannot be encoded.
     """
     check_tasks(tasks)
-    lines = _lines(radius, num_points)
+    lines = grid_lines(radius, num_points)
     model.check(point)
     filters = filters or default_filters(point)
     generator = torch.Generator().manual_seed(seed)
@@ -84,8 +84,16 @@ def _rows(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.stack([1 - x - y, x, y], dim=1)
 
 
-def _lines(radius: float, num_points: int) -> torch.Tensor:
-    """Positions of the grid's lines, `[num_points]`, float64, symmetric about 0."""
+def grid_lines(radius: float, num_points: int) -> torch.Tensor:
+    """Positions of a grid's lines around 0, `[num_points]`, float64, symmetric.
+
+    Args:
+        radius: How far they go on each side.
+        num_points: How many there are.
+
+    Raises:
+        EvaluationError: If there is no such grid.
+    """
     if not 0 < radius < float("inf") or num_points < 2:
         raise EvaluationError(
             "no grid around the checkpoint",

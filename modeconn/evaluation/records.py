@@ -1,8 +1,8 @@
-"""Per-example records of points in the span of a path's control points, each measured once."""
+"""Per-example records of points on a path, or in the span of its control points, each measured once."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -60,12 +60,65 @@ class Records:
             EvaluationError: If a loss is not finite.
         """
         keys = [hashlib.sha256(json.dumps([self._shared, row]).encode()).hexdigest() for row in rows.tolist()]
+        return self._measured(keys, lambda n: self._path.point(rows[n], f"{self._path.name} at {where[n]}"), where)
+
+    def at(self, positions: Sequence[float]) -> Iterator[pd.DataFrame]:
+        """The records of all tasks at positions on the path, one after the other.
+
+        Args:
+            positions: T positions.
+
+        Yields:
+            One row for each task and example: path, task, t, example, loss_sum, num_tokens, score.
+
+        Raises:
+            EvaluationError: If a loss is not finite.
+        """
+        keys = [""] * len(positions)
+        if self._store is not None:
+            keys = point_keys(self._path, self._model, self._encoded, positions)
+        found = self._measured(keys, lambda n: self._path(positions[n]), [f"t={t:g}" for t in positions])
+        return (placed(records, self._path.name, t) for records, t in zip(found, positions, strict=True))
+
+    def _measured(
+        self, keys: Sequence[str], point: Callable[[int], Adapter], where: Sequence[str]
+    ) -> Iterator[pd.DataFrame]:
+        """The records of points, by their numbers, that are kept under keys."""
 
         def measure(number: int, tasks: Sequence[int]) -> pd.DataFrame:
-            point = self._path.point(rows[number], f"{self._path.name} at {where[number]}")
-            return example_records(self._model, point, [self._encoded[task] for task in tasks], where[number])
+            own = [self._encoded[task] for task in tasks]
+            return example_records(self._model, point(number), own, where[number])
 
         return point_records(keys, measure, num_tasks=len(self._encoded), store=self._store)
+
+
+def placed(records: pd.DataFrame, path: str, t: float) -> pd.DataFrame:
+    """Records with the columns path and t in their places.
+
+    Args:
+        records: Those of one point; a path and a t that they have are replaced.
+        path: The path's name.
+        t: The position.
+    """
+    others = records.columns.difference(["path", "task", "t"], sort=False)
+    return records.assign(path=path, t=t).reindex(columns=["path", "task", "t", *others])
+
+
+def task_means(records: pd.DataFrame, encoded: Sequence[Encoded]) -> pd.DataFrame:
+    """One row for each task from the records of one point: sums divided once.
+
+    Args:
+        records: One row for each task and example.
+        encoded: The splits that they are of.
+    """
+    rows = []
+    for split in encoded:
+        own = records[records["task"] == split.task]
+        loss, tokens, score = (np.asarray(own[name]) for name in ("loss_sum", "num_tokens", "score"))
+        means = loss.sum() / tokens.sum(), score.mean()
+        rows.append((split.task, split.split, *means, split.metric, len(own), tokens.sum()))
+    names = ["task", "split", "loss", "score", "metric", "num_examples", "num_tokens"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def example_records(model: PointModel, point: Adapter, encoded: Sequence[Encoded], where: str) -> pd.DataFrame:

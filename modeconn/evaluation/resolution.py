@@ -1,10 +1,12 @@
 """A path's profiles resolved to a tolerance: which positions to visit, and the table of what came of it."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from modeconn.errors import EvaluationError
 from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.path_sweep import PathSweep
 from modeconn.evaluation.resolve import Resolved, Target, resolve
@@ -13,6 +15,7 @@ from modeconn.paths.path import Path
 
 RESOLUTION_COLUMNS = (
     "path", "task", "resolved", "tolerance", "noise_floor", "error_estimate", "num_evaluations", "num_pieces", "degree",
+    "mean_over_t", "mean_over_length",
 )  # fmt: skip
 Curves = dict[tuple[str, str], Interpolant]
 
@@ -40,15 +43,23 @@ def resolve_path(path: Path, sweeps: Sequence[PathSweep], target: Target) -> tup
     found = resolve(measure, noisy, joints=joints(path))
     tasks = [task for sweep in sweeps for task in sweep.tasks]
     curves = {(path.name, task): curve for task, curve in zip(tasks, found.curves, strict=True)}
-    return _table(path.name, tasks, found), curves
+    return _table(sweeps[0].path, tasks, found), curves
 
 
-def _table(path: str, tasks: Sequence[str], found: Resolved) -> pd.DataFrame:
-    """One row for each task."""
+def _table(path: Path, tasks: Sequence[str], found: Resolved) -> pd.DataFrame:
+    """One row for each task; the path is bound to the model, without which some have no length."""
     rows = [
-        (path, *row, found.num_evaluations, len(curve.pieces), curve.degree)
+        (path.name, *row, found.num_evaluations, len(curve.pieces), curve.degree, *_means(curve, path))
         for curve, *row in zip(
             found.curves, tasks, found.resolved, found.tolerance, found.noise_floor, found.error_estimate, strict=True
         )
     ]
     return pd.DataFrame(rows, columns=list(RESOLUTION_COLUMNS))
+
+
+def _means(curve: Interpolant, path: Path) -> tuple[float, float]:
+    """The mean loss over t and over the length of the path; the second is NaN where the path has none."""
+    try:
+        return curve.integral(), curve.mean_over_length(path)
+    except EvaluationError:
+        return curve.integral(), math.nan

@@ -63,7 +63,8 @@ class PreciseProfile:
         for task in self.profile.frame["task"].unique():
             num_looks = self._num_looks(task)
             table = barrier_table(*self._records(task), metric=metric, baselines=baselines, **self._settings(num_looks))
-            tables.append(table.assign(p_value=(table["p_value"] * num_looks).clip(upper=1.0)))
+            p_value = (table["p_value"] * num_looks).clip(upper=1.0)
+            tables.append(table.assign(p_value=p_value, confidence=self.confidence))  # not that of a look
         return with_holm(pd.concat(tables, ignore_index=True))
 
     def bands(self, metric: Metric = "loss", *, above: Above = "nothing") -> pd.DataFrame:

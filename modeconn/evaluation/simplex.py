@@ -4,16 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.evaluate import PointStore, Progress, check_tasks
-from modeconn.evaluation.records import Records
 from modeconn.evaluation.surface import Sweep
-from modeconn.models.point_model import Encoded, PointModel
+from modeconn.models.point_model import PointModel
 from modeconn.paths.path import Space
 from modeconn.paths.simplex import Simplex
 from modeconn.tasks.encoding import EncodingSettings
@@ -123,37 +121,11 @@ def _frame(simplex: Simplex, sweep: Sweep, inside: torch.Tensor) -> pd.DataFrame
     rows = torch.cat([torch.eye(size, dtype=torch.float64), inside])  # [n + S, n]
     where = ["weights " + ", ".join(f"{weight:.3f}" for weight in row) for row in rows.tolist()]
     names = [*(point.name for point in simplex.points), *(f"sample {number}" for number in range(len(inside)))]
-    records = Records(sweep.path, sweep.model, sweep.encoded, store=sweep.store).each(rows, where)
-    for done, (row, name) in enumerate(zip(rows.tolist(), names, strict=True)):
-        if sweep.progress:
-            sweep.progress(done, len(rows), sweep.name)
+    for number, (row, name, means) in enumerate(zip(rows.tolist(), names, sweep.means(rows, where), strict=True)):
         weights = {f"weight_{k}": weight for k, weight in enumerate(row)}
-        role = "corner" if done < size else "sample"
-        found.append(_means(next(records), sweep.encoded).assign(role=role, name=name, **weights))
-    if sweep.progress:
-        sweep.progress(len(rows), len(rows), sweep.name)
+        found.append(means.assign(role="corner" if number < size else "sample", name=name, **weights))
     frame = pd.concat(found, ignore_index=True).assign(simplex=simplex.name, space=simplex.space)
     return frame.reindex(columns=[*SIMPLEX_COLUMNS, *(f"weight_{k}" for k in range(size))])
-
-
-def _means(records: pd.DataFrame, encoded: Sequence[Encoded]) -> pd.DataFrame:
-    """One row a task from its per-example records: sums divided once."""
-    rows = []
-    for split in encoded:
-        own = records[records["task"] == split.task]
-        loss, tokens, score = (np.asarray(own[name]) for name in ("loss_sum", "num_tokens", "score"))
-        rows.append(
-            {
-                "task": split.task,
-                "split": split.split,
-                "loss": loss.sum() / tokens.sum(),
-                "score": score.mean(),
-                "metric": split.metric,
-                "num_examples": len(own),
-                "num_tokens": tokens.sum(),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def _checkpoints(simplex: Simplex) -> list[Adapter]:

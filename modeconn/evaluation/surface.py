@@ -1,18 +1,16 @@
 """A surface: what the tasks' metrics are on a grid of two directions, as tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from modeconn.errors import EvaluationError
-from modeconn.evaluation.evaluate import PointStore, Progress
-from modeconn.evaluation.processes import processes_of, shared_checks
-from modeconn.evaluation.progress import tell_tokens
-from modeconn.evaluation.records import Records
+from modeconn.evaluation.preconditions import preconditions
+from modeconn.evaluation.progress import Progress, tell_tokens, told
+from modeconn.evaluation.records import PointStore, Records, task_means
 from modeconn.models.point_model import Encoded, PointModel
 from modeconn.paths.path import Path
 
@@ -72,17 +70,21 @@ class Sweep:
             points: The checkpoints among the control points.
             against_peft: Whether to compare them with plain PEFT.
         """
-        ends = list(points) if against_peft else []
-        repeatable, agreeing = shared_checks(
-            self.model, self.path.start, ends, self.encoded, processes=processes_of(self.store)
+        return preconditions(
+            self.path, self.model, self.encoded, points, against_peft=against_peft, called="points", store=self.store
         )
-        found: dict[str, Any] = {"repeatable_within": repeatable}
-        found["truncated_examples"] = {one.task: one.num_truncated for one in self.encoded}
-        if self.path.heads:
-            found["heads"] = self.path.heads
-        if against_peft:
-            found["points_agree_with_peft_within"] = agreeing
-        return found
+
+    def means(self, rows: torch.Tensor, where: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """One row for each task at points, one point after the other.
+
+        Args:
+            rows: Coefficients of the control points, `[N, K]`.
+            where: The points in words, for messages.
+        """
+        tell_tokens(self.progress, self.name, self.encoded)
+        records = Records(self.path, self.model, self.encoded, store=self.store).each(rows, where)
+        for own in told(records, self.progress, self.name, total=len(rows)):
+            yield task_means(own, self.encoded)
 
     def frame(
         self, lines: tuple[torch.Tensor, torch.Tensor], rows_at: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -96,35 +98,14 @@ class Sweep:
         x, y = (each.reshape(-1) for each in torch.meshgrid(*lines, indexing="xy"))  # [Y X] each: line by line upwards
         places = [{"x": float(a), "y": float(b)} for a, b in zip(x, y, strict=True)]
         rows = rows_at(x, y)
-        tell_tokens(self.progress, self.name, self.encoded)
-        records = Records(self.path, self.model, self.encoded, store=self.store)
-        found = records.each(rows, ["x={x:g}, y={y:g}".format(**place) for place in places])
+        found = self.means(rows, ["x={x:g}, y={y:g}".format(**place) for place in places])
         tables = []
-        for done, (row, place) in enumerate(zip(rows.tolist(), places, strict=True)):
-            self._report(done, len(rows))
-            own = {f"coefficient_{k}": value for k, value in enumerate(row)}
-            tables.append(self._means(next(found)).assign(**place, **own))
-        self._report(len(rows), len(rows))
+        for row, place, means in zip(rows.tolist(), places, found, strict=True):
+            tables.append(means.assign(**place, **{f"coefficient_{k}": value for k, value in enumerate(row)}))
         frame = pd.concat(tables, ignore_index=True)
         frame = frame.assign(surface=self.name, unit=self.unit, space=self.path.space)
         numbers = [f"coefficient_{k}" for k in range(len(self.path.points))]
         return frame.reindex(columns=[*SURFACE_COLUMNS, *numbers])
-
-    def _report(self, done: int, total: int) -> None:
-        """Tell how many of the grid's points are done."""
-        if self.progress:
-            self.progress(done, total, self.name)
-
-    def _means(self, records: pd.DataFrame) -> pd.DataFrame:
-        """One row for each task from its per-example records: sums divided once."""
-        rows = []
-        for split in self.encoded:
-            own = records[records["task"] == split.task]
-            loss, tokens, score = (np.asarray(own[name]) for name in ("loss_sum", "num_tokens", "score"))
-            means = loss.sum() / tokens.sum(), score.mean()
-            rows.append((split.task, split.split, *means, split.metric, len(own), tokens.sum()))
-        names = ["task", "split", "loss", "score", "metric", "num_examples", "num_tokens"]
-        return pd.DataFrame(rows, columns=names)
 
 
 def refuse_two_heads(path: Path) -> None:

@@ -18,6 +18,9 @@ TRADE_OFF_COLUMNS = (
 )  # fmt: skip
 
 
+Tasks = Sequence[str] | Mapping[str, float]
+
+
 class Best(NamedTuple):
     """The position that serves some tasks best.
 
@@ -82,7 +85,7 @@ def trade_off(
 
 
 def best_t(
-    profile: "Profile", *, tasks: Sequence[str] | None = None, metric: Metric = "score", path: str | None = None
+    profile: "Profile", *, tasks: Tasks | None = None, metric: Metric = "score", path: str | None = None
 ) -> Best:
     """The measured position with the best mean of the tasks.
 
@@ -92,12 +95,12 @@ def best_t(
 
     Args:
         profile: The profile.
-        tasks: The tasks, each with the same weight; all that were measured by default.
+        tasks: The tasks, each with the same weight, or task -> weight; all that were measured by default.
         metric: "score", or "loss".
         path: The path's name, where the profile has several.
 
     Raises:
-        EvaluationError: If the metric or a task is unknown, or not one path is named.
+        EvaluationError: If the metric or a task is unknown, a weight is not positive, or not one path is named.
     """
     check_metric(metric)
     rows = mean_rows(profile, tasks, only_path(profile.frame, path)).frame
@@ -111,13 +114,13 @@ def best_t(
 MEAN = "mean of tasks"
 
 
-def mean_rows(profile: "Profile", tasks: Sequence[str] | None, path: str) -> "Profile":
+def mean_rows(profile: "Profile", tasks: Tasks | None, path: str) -> "Profile":
     """The profile of one path with the mean of some tasks under the name `MEAN`."""
     own = profile_of_path(profile, path)
     weights: Mapping[str, float] | None = None
     if tasks is not None:
-        check_tasks_there(own.frame, tasks)
-        weights = dict.fromkeys(tasks, 1.0)
+        check_tasks_there(own.frame, list(tasks))
+        weights = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks, 1.0)
     return own.mixture(weights, name=MEAN)
 
 

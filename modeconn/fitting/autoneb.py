@@ -48,8 +48,8 @@ def fit_autoneb(
         overrides: Fields of `AutoNebSettings` that take the place of those in `settings`.
 
     Returns:
-        The chain whose worst loss of all measured positions is the lowest on the validation split, its history and
-        settings.
+        The chain of the lowest saddle on the validation split, its history and settings. The saddle is the worst of all
+        measured positions; of chains that are nowhere above the higher end, the one of the lowest mean over length.
 
     Raises:
         FitError: If the chain has no pivot, both ends are one point, a point has no factors, the settings do not fit
@@ -149,12 +149,22 @@ class _NebRun(CurveFitRun):
         return self.settings.num_steps // self.settings.num_cycles
 
     def _measure(self) -> dict[str, float]:
-        """The worst of the positions inside the chain; `_after_validation` needs the losses of all segments."""
+        """The positions on all segments; `_after_validation` needs their losses.
+
+        The objective is the saddle, the worst inside the chain. Where that is not above both ends there is none, and
+        the worst would be the position next to the higher end on every chain: there the mean over length counts, which
+        is below that end.
+        """
         segments, inside = len(self._pivots) + 1, self.settings.segment_points + 1
         positions = [place / (segments * inside) for place in range(segments * inside + 1)]
         losses = torch.from_numpy(self.objective.validation.losses(self._curve(), positions, step=self.state.step))
         self._measured = losses.unfold(0, inside + 1, inside)  # [S, M], ends shared
-        return {**highest(positions[1:-1], losses[1:-1].numpy()), "num_pivots": len(self._pivots)}
+        found = highest(positions[1:-1], losses[1:-1].numpy())
+        means = (self._measured[:, :-1] + self._measured[:, 1:]).mean(dim=1) / 2  # [S], by the trapezoid rule
+        mean = float(torch.tensor(self.state.shares, dtype=means.dtype) @ means)
+        is_saddle = found["worst_loss"] > float(losses[[0, -1]].max())
+        objective = found["worst_loss"] if is_saddle else mean
+        return {**found, "mean_loss": mean, "objective": objective, "num_pivots": len(self._pivots)}
 
     def _after_validation(self) -> None:
         """New pivots where the loss on a segment stands out; every cycle begins with a new optimiser."""

@@ -88,7 +88,8 @@ class Objective:
     def identity(self, curve: Path, settings: FitSettings) -> str:
         """SHA-256 in hex of all that decides the numbers of a fit."""
         said = replace(settings, save_steps=0)  # when it is kept decides none
-        found = hashlib.sha256(repr((type(curve).__name__, curve.space, curve.heads, said)).encode())
+        chosen_by = "mean and barrier"  # a state that another number chose is another fit's
+        found = hashlib.sha256(repr((type(curve).__name__, curve.space, curve.heads, said, chosen_by)).encode())
         for point in (*curve.points, curve.head_of_end):
             found.update(point.fingerprint.encode())
         found.update(repr((self.model.fingerprint, str(self.model.dtype))).encode())

@@ -16,11 +16,13 @@ class CurveFit:
     """A fitted curve.
 
     Attributes:
-        curve: The curve whose worst loss of the validation positions was the lowest; its ends are those given.
+        curve: The curve of the lowest objective at a validation; its ends are those given.
         history: One row a step: step, t (of the last position; AutoNEB: of the highest pivot), loss (nats per scored
-            token, mean over the step's positions), learning_rate, grad_norm; and at validations worst_loss, worst_t and
-            worst_of: the highest loss of so many positions, and where; missing elsewhere (AutoNEB: num_pivots as
-            well). Step 0 is the curve before the fit.
+            token, mean over the step's positions), learning_rate, grad_norm; and at validations, missing elsewhere,
+            worst_loss, worst_t and worst_of (the highest loss of so many positions, and where), mean_loss (over t, of
+            AutoNEB over length), above_chord (the most that a position lies above the chord of the ends; not of
+            AutoNEB, which has num_pivots) and objective, the number that chose the curve: `mean_loss + max(0,
+            above_chord)`, of AutoNEB the saddle. Step 0 is the curve before the fit.
         settings: How it was fitted.
         best_step: The step after which the curve was taken.
         stopped_early: Whether it stopped before its last step.

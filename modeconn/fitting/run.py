@@ -39,17 +39,12 @@ class Backward:
 class FitRun(ABC, Generic[Fit]):
     """The part of a fit that does not depend on what is moved and where to.
 
-    Attributes:
-        criterion: What a validation finds that is to be low.
-
     Args:
         curve: The path as it was given.
         objective: What is lowered.
         settings: How.
         store: Keeps the state.
     """
-
-    criterion = "worst_loss"
 
     def __init__(self, curve: Path, objective: Objective, settings: FitSettings, store: FitStore | None) -> None:
         self.objective, self.settings = objective, settings
@@ -74,7 +69,7 @@ class FitRun(ABC, Generic[Fit]):
 
     @abstractmethod
     def _measure(self) -> dict[str, float]:
-        """Validate; the criterion is among what is found."""
+        """Validate; the `objective`, by which the best is chosen and the patience counts, is among what is found."""
 
     @abstractmethod
     def _made(self, history: pd.DataFrame, *, stopped_early: bool) -> Fit:
@@ -103,7 +98,7 @@ class FitRun(ABC, Generic[Fit]):
                 self._validate_if_due()
                 self._keep_if_due()
                 if progress:
-                    told = f"{self.criterion.replace('_', ' ')} {self.state.best_value:.4f}"
+                    told = f"objective {self.state.best_value:.4f}"
                     progress(self.state.step, self.settings.num_steps, told)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(self._interrupted())
@@ -146,7 +141,7 @@ class FitRun(ABC, Generic[Fit]):
             ) from error
         with self._moving():
             tensors = [tensor.detach().clone() for tensor in self.tensors]
-            self.state.validated(found, tensors, value=found[self.criterion])
+            self.state.validated(found, tensors, value=found["objective"])
             self._after_validation()
         self._keep()
 

@@ -50,7 +50,7 @@ class FitSettings:
     eval_steps: int = field(default=100, metadata=flag_help("steps between validations; 0 validates at the end only"))
     eval_points: int = field(default=5, metadata=flag_help("positions of a validation: Chebyshev nodes inside (0, 1)"))
     patience: int = field(
-        default=5, metadata=flag_help("validations without a lower worst loss of their positions before it stops")
+        default=5, metadata=flag_help("validations without a lower objective (see fit_curve) before it stops")
     )
     save_steps: int = field(
         default=0, metadata=flag_help("steps between kept states; 0 keeps one at every validation only")

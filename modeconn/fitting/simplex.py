@@ -106,7 +106,6 @@ class _SimplexRun(FitRun[SimplexFit]):
     """A fit of corners at random points of the simplex."""
 
     settings: SimplexFitSettings
-    criterion = "objective"
 
     def __init__(
         self,

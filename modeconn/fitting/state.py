@@ -20,7 +20,7 @@ class FitState:
         shares: AutoNEB: the part of the chain's length that each segment has.
         optimizer: State of the optimiser.
         best: The tensors at the validation of the lowest value so far.
-        best_value: That value: of a curve the worst loss of the validation positions, in nats per scored token.
+        best_value: That value, the objective, in nats per scored token.
         best_step: The step after which it was measured.
         validations_since_best: Validations since then.
     """

@@ -1,4 +1,4 @@
-"""At which of some positions along a curve the loss is worst, on data that the fit does not see."""
+"""How good a curve is at some positions along it, on data that the fit does not see."""
 
 import math
 from collections.abc import Sequence
@@ -32,10 +32,29 @@ def validation_positions(count: int) -> list[float]:
     return [0.5 + 0.5 * math.sin(math.pi * ((2 * k + 1) / (2 * count) - 0.5)) for k in range(count)]
 
 
+def mean_weights(count: int) -> np.ndarray:
+    """The weights of the validation positions in a mean over t, `[n]`: Fejer's rule, exact to degree n - 1.
+
+    `w_k = (1 - 2 sum_{j <= n/2} cos(2 j theta_k) / (4 j^2 - 1)) / n` with `theta_k = (2 k - 1) pi / (2 n)`. All are
+    positive; those next to the ends are the smallest.
+
+    Args:
+        count: n.
+
+    Example:
+        >>> mean_weights(5).round(3).tolist()
+        [0.084, 0.263, 0.307, 0.263, 0.084]
+    """
+    theta = (2 * np.arange(count) + 1) * np.pi / (2 * count)  # [n]
+    orders = np.arange(1, count // 2 + 1)  # [J]
+    return (1 - 2 * (np.cos(2 * np.outer(theta, orders)) / (4 * orders**2 - 1)).sum(axis=1)) / count
+
+
 def highest(positions: Sequence[float], losses: np.ndarray) -> dict[str, float]:
     """The highest of some losses, where it is, and of how many: `worst_loss`, `worst_t` and `worst_of`.
 
-    What a curve does between the positions, no validation knows.
+    What a curve does between the positions, no validation knows. The highest says little of a curve between ends of
+    which one is bad: it lies next to that end, whatever the curve does.
 
     Args:
         positions: T positions on a curve.
@@ -43,6 +62,27 @@ def highest(positions: Sequence[float], losses: np.ndarray) -> dict[str, float]:
     """
     worst = int(np.argmax(losses))
     return {"worst_loss": float(losses[worst]), "worst_t": positions[worst], "worst_of": len(positions)}
+
+
+def mean_and_barrier(positions: Sequence[float], losses: np.ndarray, ends: np.ndarray) -> dict[str, float]:
+    """How good a curve is between given ends: `mean_loss`, `above_chord`, and their sum, the `objective`.
+
+    The mean over t is what a fit lowers, and bends can always change it. What lies above the chord of the ends, if
+    anything does, is added in full: a narrow wall, which a mean would hardly notice, costs its height.
+
+    Args:
+        positions: The validation positions.
+        losses: `[T]`, there.
+        ends: `[2]`, the losses of both ends.
+
+    Returns:
+        In nats; `above_chord` is the most that a loss lies above the chord, below 0 where all lie under it, and does
+        not count in the objective then.
+    """
+    t = np.asarray(positions)
+    above = float((losses - ((1 - t) * ends[0] + t * ends[1])).max())
+    mean = float(mean_weights(len(t)) @ losses)
+    return {"mean_loss": mean, "above_chord": above, "objective": mean + max(0.0, above)}
 
 
 class Validation:
@@ -75,6 +115,7 @@ class Validation:
         self.encoded: list[Encoded] = [one.model.encode(task, settings.eval_split, encoding) for one, task in pairs]
         self.weights = np.asarray(weights) / np.sum(weights)
         self.positions = validation_positions(settings.eval_points)
+        self._ends: np.ndarray | None = None  # their losses, which no step changes
 
     def losses(self, curve: Path, positions: Sequence[float], *, step: int) -> np.ndarray:
         """The weighted mean loss at positions on a curve, `[T]`, in nats per scored token.
@@ -89,13 +130,20 @@ class Validation:
         """
         return np.array([self.mean_loss(curve(t), f"t={t:g}", step=step) for t in positions])
 
-    def worst(self, curve: Path, *, step: int) -> dict[str, float]:
-        """The highest of the losses at the validation positions (see `highest`).
+    def measured(self, curve: Path, *, step: int) -> dict[str, float]:
+        """What the losses at the validation positions say of a curve (see `highest` and `mean_and_barrier`).
+
+        Args:
+            curve: The curve as it is; its ends are the same every time.
+            step: After which step, for messages.
 
         Raises:
             EvaluationError: If a loss is not finite.
         """
-        return highest(self.positions, self.losses(curve, self.positions, step=step))
+        if self._ends is None:
+            self._ends = self.losses(curve, [0.0, 1.0], step=step)
+        losses = self.losses(curve, self.positions, step=step)
+        return highest(self.positions, losses) | mean_and_barrier(self.positions, losses, self._ends)
 
     def mean_loss(self, point: Adapter, where: str, *, step: int) -> float:
         """The weighted mean loss at a point, in nats per scored token.

@@ -17,22 +17,22 @@ from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.adapters.untrained import check_changes
 from modeconn.models.completeness import check_complete
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
-from modeconn.models.family import Classifier, Family, family_of, score_batch
+from modeconn.models.families import family_of
+from modeconn.models.family import Classifier, Family, score_batch
 from modeconn.models.fingerprint import check_same_base_model, fingerprint_of
 from modeconn.models.full import check_whole, given_by_all
 from modeconn.models.generating import example_sums
 from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size, labels_for_task
+from modeconn.models.image_classifier import ImageClassifier
 from modeconn.models.loading import (
     as_device,
     as_dtype,
     guess_task_type,
     load_base,
-    load_tokenizer,
+    load_reader,
     local_folder,
     longest_input,
     named_base,
-    set_padding,
-    tokenizer_source,
 )
 from modeconn.models.packable import with_packing
 from modeconn.models.placing import Weights, check_fits, placed
@@ -41,7 +41,6 @@ from modeconn.models.quantised import loading_options
 from modeconn.models.reference import loaded_by_transformers, overwritten
 from modeconn.models.scoring import score_split
 from modeconn.models.splits import encode_split
-from modeconn.models.vocabulary import fit_vocabulary
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
 
@@ -52,8 +51,8 @@ class AdapterModel:
 
     Attributes:
         module: The model of transformers, in `eval()`, without gradients.
-        tokenizer: Its tokenizer.
-        family: How tasks are read and scored: causal, encoder-decoder or classifier.
+        tokenizer: Its tokenizer; the `ImageReader` of a model that reads images.
+        family: How tasks are read and scored: causal, encoder-decoder, or a classifier of texts or images.
         base_name: The folder or hub id it was loaded from.
         fingerprint: The hash of the base's weights.
         prompt_room: Positions that are kept free for the points' prompts.
@@ -88,7 +87,7 @@ class AdapterModel:
         Args:
             base: A folder or hub id; None takes the base that the adapters name.
             adapters: The points to be evaluated; they give task type and head, and are checked against the base.
-            task_type: CAUSAL_LM, SEQ_2_SEQ_LM or SEQ_CLS, where the adapters do not say.
+            task_type: CAUSAL_LM, SEQ_2_SEQ_LM, SEQ_CLS or IMAGE_CLASSIFICATION, where the adapters do not say.
             labels: Names of a classifier's classes in the order of its head, where the adapters do not say.
             device: Where the model lives.
             dtype: The dtype of its weights.
@@ -122,10 +121,10 @@ class AdapterModel:
         module, absent = load(dtype=as_dtype(dtype))
         fingerprint = fingerprint_of(module, lambda: local_folder(source), task_type)
         model_labels = model_labels or base_labels(getattr(module.config, "id2label", None))
-        tokenizer = load_tokenizer(tokenizer_source(source, adapters) if fit_vocabulary(module, adapters) else source)
-        set_padding(module.config, tokenizer)
+        tokenizer = load_reader(source, module, adapters, task_type)
         module = module if module.device == device else module.to(device)  # a quantised one may not be moved
-        family = with_packing(family_of(task_type, model_labels), module, wanted=packed)
+        family = family_of(task_type, model_labels)
+        family = family if isinstance(family, ImageClassifier) else with_packing(family, module, wanted=packed)
         model = cls(module, tokenizer, family, str(source), fingerprint, room_for_prompts(adapters), absent)
         for adapter in adapters:
             model.check(adapter)
@@ -163,8 +162,8 @@ class AdapterModel:
 
     @property
     def pad_id(self) -> int:
-        """The token that fills batches: the config's, by which some models find the end of a text."""
-        return int(self.module.config.pad_token_id)  # type: ignore[union-attr, arg-type]
+        """The token that fills batches: the config's, by which some models find the end of a text; 0 for images."""
+        return int(getattr(self.module.config, "pad_token_id", None) or 0)
 
     def encode(self, task: Task, split: str = "test", settings: EncodingSettings | None = None) -> EncodedTask:
         """Tokenise a split once and put it into batches that serve every point.

@@ -1,4 +1,4 @@
-"""The three kinds of models: how each reads a task, and how it scores a batch."""
+"""The kinds of models of text: how each reads a task, and how it scores a batch."""
 
 import inspect
 from collections.abc import Iterable
@@ -244,10 +244,3 @@ def _scored(family: Family, model: torch.nn.Module, batch: Batch) -> tuple[Itera
     logits = family.logits(model, batch)  # [B, A, C]
     places = torch.arange(batch.targets.numel(), device=batch.targets.device).view_as(batch.targets)
     return in_pieces(logits.flatten(0, 1)), places
-
-
-def family_of(task_type: str, labels: tuple[str, ...] | None) -> Family:
-    """The family of a PEFT task type."""
-    if task_type == "SEQ_CLS":
-        return Classifier(labels or ())
-    return Seq2Seq() if task_type == "SEQ_2_SEQ_LM" else Causal()

@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.skeleton import CLASSIFIERS
 from modeconn.errors import ModelError
 from modeconn.tasks.task import Task
 
-_LAST_LAYER = re.compile(r"(^|\.)(classifier|score|out_proj)\.weight$")
+_LAST_LAYER = re.compile(r"(^|\.)(classifier(\.\d+)?|score|out_proj)\.weight$")
 
 
 def head_size(adapters: Sequence[Adapter], *, task_type: str) -> int | None:
@@ -17,7 +18,7 @@ def head_size(adapters: Sequence[Adapter], *, task_type: str) -> int | None:
         adapters: Adapters of one model.
         task_type: What the model is used for, whether the adapters say so or not.
     """
-    if task_type != "SEQ_CLS":
+    if task_type not in CLASSIFIERS:
         return None
     heads = (value for adapter in adapters for name, value in adapter.saved.items() if _LAST_LAYER.search(name))
     return next((head.shape[0] for head in heads), None)
@@ -30,7 +31,7 @@ def head_labels(adapters: Sequence[Adapter], given: Sequence[str] | None, *, tas
         ModelError: If names are given for a model without classes, an adapter recorded others than those, or the
             number is not the head's.
     """
-    if given is not None and task_type != "SEQ_CLS":
+    if given is not None and task_type not in CLASSIFIERS:
         raise without_classes("labels (--labels)", task_type)
     recorded = [tuple(adapter.provenance["labels"]) for adapter in adapters if adapter.provenance.get("labels")]
     labels = tuple(given) if given is not None else next(iter(recorded), None)

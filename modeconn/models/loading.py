@@ -1,7 +1,7 @@
 """Base models from folders and hub ids: the right class, an explicit dtype, no weight left to chance."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,14 @@ from transformers import AutoConfig, AutoTokenizer
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.base_folders import Sameness, compared
 from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_model
-from modeconn.adapters.skeleton import AUTO_CLASSES, task_type_of
+from modeconn.adapters.skeleton import AUTO_CLASSES, CLASSIFIERS, IMAGES, task_type_of
 from modeconn.adapters.tokenizers import sources_of, tokenizer_folder
 from modeconn.errors import ModelError, listed
 from modeconn.models.expert_products import settle_experts
+from modeconn.models.image_reader import load_image_reader
 from modeconn.models.quantised import check_in_full_precision, settle
+from modeconn.models.sources import from_local_first, quiet_transformers, told
+from modeconn.models.vocabulary import fit_vocabulary
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MAX_LENGTH = 1024  # where neither the model nor the tokenizer sets one
@@ -51,14 +54,14 @@ def as_device(device: str | torch.device) -> torch.device:
         raise ModelError(
             f"cannot use the device {str(device)!r}",
             expected="a device that this machine and this build of torch have, as cpu, cuda or cuda:1",
-            got=_told(error),
+            got=told(error),
             remedy='use device="cpu" (--device cpu), or install torch for the device',
         ) from error
 
 
 def guess_task_type(source: str | Path) -> str:
-    """The task type of a base model: SEQ_2_SEQ_LM for encoder-decoders, SEQ_CLS for encoders, else CAUSAL_LM."""
-    return task_type_of(_from_local_first(AutoConfig.from_pretrained, source))
+    """The task type of a base model, by its config (see `task_type_of`)."""
+    return task_type_of(from_local_first(AutoConfig.from_pretrained, source))
 
 
 class LoadedBase(NamedTuple):
@@ -86,7 +89,7 @@ def load_base(
 
     Args:
         source: A folder or hub id; the local cache is asked before the network.
-        task_type: CAUSAL_LM, SEQ_2_SEQ_LM or SEQ_CLS.
+        task_type: CAUSAL_LM, SEQ_2_SEQ_LM, SEQ_CLS or IMAGE_CLASSIFICATION.
         dtype: The dtype of the weights, whatever the checkpoint's is.
         num_labels: Classes of a classifier's head; a head of another size in the checkpoint is left out.
         saved: Parameters that the points bring along; None where a classifier's new head is to be trained.
@@ -104,15 +107,15 @@ def load_base(
             remedy="give task_type, or set it in adapter_config.json",
         )
     kwargs: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, **(options or {})}
-    if task_type == "SEQ_CLS" and num_labels is not None:
+    if task_type in CLASSIFIERS and num_labels is not None:
         kwargs |= {"num_labels": num_labels, "ignore_mismatched_sizes": True}
     if "quantization_config" in kwargs:
-        check_in_full_precision(_from_local_first(AutoConfig.from_pretrained, source))
+        check_in_full_precision(from_local_first(AutoConfig.from_pretrained, source))
     loader = getattr(transformers, AUTO_CLASSES[task_type]).from_pretrained
-    with _quiet_transformers():
-        model, info = _from_local_first(loader, source, **kwargs)
+    with quiet_transformers():
+        model, info = from_local_first(loader, source, **kwargs)
     absent = missing = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
-    if saved is None and task_type == "SEQ_CLS":
+    if saved is None and task_type in CLASSIFIERS:
         missing = {name for name in missing if name.startswith(f"{model.base_model_prefix}.")}
     random = missing - set(saved or ())
     if random:
@@ -184,7 +187,26 @@ def local_folder(source: str | Path) -> Path:
                 return snapshot
         raise OSError(f"no weights in {hub_id}")
 
-    return _from_local_first(fetch, source)
+    return from_local_first(fetch, source)
+
+
+def load_reader(source: str | Path, module: Any, adapters: Sequence[Adapter], task_type: str) -> Any:  # noqa: ANN401
+    """What turns examples into a model's input: its tokenizer, or its image processor.
+
+    Args:
+        source: The base's folder or hub id.
+        module: The base model; its vocabulary is fitted to the points', and it gets a padding token.
+        adapters: The points.
+        task_type: What the model is used for.
+
+    Raises:
+        ModelError: If it cannot be read, or an image processor does not fit the model.
+    """
+    if task_type == IMAGES:
+        return load_image_reader(source, module)
+    tokenizer = load_tokenizer(tokenizer_source(source, adapters) if fit_vocabulary(module, adapters) else source)
+    set_padding(module.config, tokenizer)
+    return tokenizer
 
 
 def load_tokenizer(source: str | Path) -> Any:  # noqa: ANN401
@@ -193,7 +215,7 @@ def load_tokenizer(source: str | Path) -> Any:  # noqa: ANN401
     Raises:
         ModelError: If it cannot be read.
     """
-    return _from_local_first(AutoTokenizer.from_pretrained, source)
+    return from_local_first(AutoTokenizer.from_pretrained, source)
 
 
 def longest_input(model: nn.Module, tokenizer: Any) -> int:  # noqa: ANN401
@@ -220,68 +242,6 @@ def _first_position(model: nn.Module) -> int:
     tables = [module for name, module in model.named_modules() if name.endswith("position_embeddings")]
     padding = getattr(tables[0], "padding_idx", None) if tables else None
     return 0 if padding is None else padding + 1
-
-
-def _from_local_first(loader: Callable[..., Any], source: str | Path, **kwargs: Any) -> Any:  # noqa: ANN401
-    """Call a `from_pretrained` of transformers on local files, then on the hub where `source` is no folder."""
-    path = Path(source).expanduser()
-    name = str(path.resolve()) if path.is_dir() else str(source)
-    try:
-        on_hub = _may_be_on_hub(name)
-        if on_hub:
-            _check_there(name)
-        try:
-            return loader(name, local_files_only=True, **kwargs)
-        except OSError:
-            if not on_hub:
-                raise
-            return loader(name, **kwargs)
-    except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... for files that do not serve
-        raise ModelError(
-            f"cannot load the base model {name!r}",
-            expected="a folder as save_pretrained of transformers writes it, or a hub id",
-            got=_told(error) if path.is_dir() else f"no such folder; {_told(error)}",
-            remedy="check the path; --base-model overrides the name that an adapter carries",
-        ) from error
-
-
-def _check_there(name: str) -> None:
-    """Raise if a model is not in the cache, and the hub does not have it or cannot be reached: it is asked once.
-
-    transformers tries every file six times, some of them even where it is told to look in the cache only.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-
-    if not isinstance(try_to_load_from_cache(name, "config.json"), str):
-        get_hf_file_metadata(hf_hub_url(name, "config.json"))
-
-
-def _may_be_on_hub(name: str) -> bool:
-    """Whether a name can be meant as a hub id: `name` or `owner/name`, where no folder `owner` is here."""
-    path = Path(name)
-    is_local = path.is_absolute() or path.is_dir() or ("/" in name and path.parent.is_dir())
-    return not is_local and name.count("/") <= 1
-
-
-def _told(error: BaseException) -> str:
-    """An error's kind and first line."""
-    first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line[:200]}"
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence remarks on new heads and bars while loading; the loading is checked here."""
-    before = transformers.logging.get_verbosity()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(before)
-        if bars:
-            transformers.logging.enable_progress_bar()
 
 
 @contextmanager

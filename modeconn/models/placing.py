@@ -15,7 +15,7 @@ from modeconn.adapters.ties import with_ties
 from modeconn.adapters.update import Update, agree
 from modeconn.errors import ModelError, listed
 from modeconn.models.full import tied_names
-from modeconn.models.quantised import is_quantised, shape_of, unpacked
+from modeconn.models.quantised import check_starts, is_quantised, shape_of, unpacked
 
 _Branch = Callable[[torch.Tensor], torch.Tensor]  # what goes into a module -> what is added to its output
 _BF16_ROUNDING = 2.0**-8  # relative; twice the largest, as both sides may have been rounded
@@ -109,9 +109,11 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
     """Raise unless every parameter of the point is one of the model's, in shape and content.
 
     Raises:
-        ModelError: If parameters are missing, have other shapes, or base copies differ from the base.
+        ModelError: If parameters are missing, have other shapes, or base copies differ from the base; if the base is
+            quantised and cannot take the point.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
+    check_starts(parameters, point, base_name)
     point = point.within(Weights(model))
     wanted = {name: _shape_in(model, name, update) for name, update in point.updates.items()}
     wanted |= {name: tuple(value.shape) for name, value in point.saved.items()}
@@ -207,7 +209,10 @@ def _shape_in(model: nn.Module, name: str, update: Update) -> tuple[int, ...]:
 def _present(module: nn.Module, leaf: str, update: Update) -> torch.Tensor:
     """A module's parameter; zeros where it has none and the update makes one."""
     weight = module._parameters[leaf]
-    return weight if weight is not None else next(module.parameters()).new_zeros(update.shape)
+    if weight is not None:
+        return weight
+    like = next(module.parameters())  # may be quantised: a bias is not
+    return torch.zeros(update.shape, dtype=like.dtype if like.is_floating_point() else None, device=like.device)
 
 
 def _can_make(model: nn.Module, name: str, update: Update) -> bool:

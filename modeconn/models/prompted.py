@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from modeconn.adapters.adapter import Adapter
-from modeconn.errors import ModelError, listed
+from modeconn.errors import ModeconnError, ModelError, listed
+from modeconn.models.image_reader import input_shape
 from modeconn.models.loading import position_limit, quiet_peft
 
 
@@ -112,13 +113,12 @@ def loaded_by_peft(model: nn.Module, folder: Path, point: Adapter) -> Iterator[n
         point: The same adapter, for what must have been loaded.
 
     Raises:
-        ModelError: If PEFT misses tensors of the adapter, cannot load one of a kind without `dW` into this model, or
-            leaves out a tensor of it.
+        ModelError: If PEFT cannot load the adapter beside this model, misses tensors of it, or leaves one out.
     """
     from peft import PeftModel
 
     if point.config.kind.has_update:
-        with _nothing_missing(point):
+        with _nothing_missing(point), _loadable(point):
             whole: Any = PeftModel.from_pretrained(model, str(folder))
         reference: Any = whole.base_model.model.eval()
         reference.needs_padding = True  # so that what packing might get wrong shows, too
@@ -158,6 +158,23 @@ def _nothing_missing(point: Adapter) -> Iterator[None]:
             ) from warning
 
 
+@contextmanager
+def _loadable(point: Adapter) -> Iterator[None]:
+    """Whatever PEFT raises as one error: not every kind can be loaded beside every base, such as a quantised one."""
+    try:
+        yield
+    except (ModeconnError, Warning):
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"PEFT cannot load {point.name} beside this base",
+            expected="an adapter that PEFT can load, to compare the end of the path with",
+            got=_told(error),
+            remedy="load the base in full precision if it is quantised; or, in Python, leave out the comparison:"
+            " evaluate_path(..., check=False)",
+        ) from error
+
+
 def room_for_prompts(points: Sequence[Adapter]) -> int:
     """Positions that the points' prompts take from the text: as many as the longest has vectors."""
     return max((int(point.config.raw.get("num_virtual_tokens") or 0) for point in points), default=0)
@@ -194,7 +211,10 @@ def _check_prefix(peft_model: Any, point: Adapter) -> None:  # noqa: ANN401
 
 @torch.inference_mode()
 def _probe(module: Any, device: torch.device) -> None:  # noqa: ANN401
-    """Run a text of one token."""
+    """Run a text of one token, or a blank image."""
+    if getattr(module, "main_input_name", "") == "pixel_values":
+        module(pixel_values=torch.zeros(1, *input_shape(module.config), device=device))
+        return
     token = torch.zeros(1, 1, dtype=torch.long, device=device)
     decoder = {"decoder_input_ids": token} if module.config.is_encoder_decoder else {}
     module(input_ids=token, attention_mask=torch.ones_like(token), **decoder)

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from modeconn.adapters.adapter import Adapter
+from modeconn.adapters.kinds.dora import Dora
+from modeconn.adapters.kinds.initial import SinceStart
 from modeconn.errors import ModelError, listed
 
 QUANTIZATIONS = ("torchao-int8", "bnb-8bit", "bnb-4bit")
@@ -138,6 +141,31 @@ def is_quantised(weight: torch.Tensor) -> bool:
     return not weight.is_floating_point() or type(weight).__module__.startswith("torchao.")
 
 
+def check_starts(parameters: Mapping[str, torch.Tensor], point: Adapter, base_name: str) -> None:
+    """Raise if the first factors of PiSSA would be taken out of rounded weights: training took them out of others.
+
+    Args:
+        parameters: The base's, by name.
+        point: The point.
+        base_name: The base's folder or hub id, for the message.
+
+    Raises:
+        ModelError: If a parameter that they were taken out of is quantised.
+    """
+    parts = [(name, part) for name, update in point.updates.items() for part in update.parts]
+    directions = [(name, part.direction if isinstance(part, Dora) else part) for name, part in parts]
+    starts = {name for name, part in directions if isinstance(part, SinceStart) and part.start == "pissa"}
+    rounded = [name for name in starts & parameters.keys() if is_quantised(parameters[name])]
+    if rounded:
+        raise ModelError(
+            f"the update of {point.name} is not known beside the quantised base model {base_name}",
+            expected="the weights in full precision, whose largest singular values PiSSA took away before training",
+            got=f"rounded weights of {listed(rounded)}",
+            remedy="load the base in full precision, or give the adapter as it was before training:"
+            " from_pretrained(folder, initial=FOLDER)",
+        )
+
+
 def shape_of(module: nn.Module, leaf: str) -> tuple[int, ...]:
     """The shape of a parameter, `[out, in]` of a packed one."""
     weight = module._parameters[leaf]
@@ -158,13 +186,13 @@ def unpacked(module: nn.Module, leaf: str) -> torch.Tensor:
     if not is_quantised(weight):
         return weight.detach()
     if type(weight).__name__ == "Params4bit":
-        import bitsandbytes  # type: ignore[import-not-found]
+        from bitsandbytes.functional import dequantize_4bit  # type: ignore[import-not-found]
 
-        return bitsandbytes.functional.dequantize_4bit(weight.data, weight.quant_state)
+        return dequantize_4bit(weight.data, weight.quant_state)
     if type(weight).__name__ == "Int8Params":
-        import bitsandbytes  # type: ignore[import-not-found]
+        from bitsandbytes.functional import int8_vectorwise_dequant  # type: ignore[import-not-found]
 
-        return bitsandbytes.functional.int8_vectorwise_dequant(weight.data, module.state.SCB)  # type: ignore[union-attr]
+        return int8_vectorwise_dequant(weight.data, module.state.SCB)  # type: ignore[union-attr]
     return weight.dequantize().detach()
 
 

@@ -65,5 +65,5 @@ def loaded_by_transformers(base: nn.Module, base_name: str, task_type: str, poin
         with torch.no_grad():
             for name in loaded.absent:
                 module.get_parameter(name).copy_(base.get_parameter(name))
-        module.config.pad_token_id = base.config.pad_token_id  # type: ignore[union-attr]
+        module.config.pad_token_id = getattr(base.config, "pad_token_id", None)  # models of images have none
         yield module

@@ -36,4 +36,4 @@ def with_head(model: Any, point: Adapter) -> AdapterModel:  # noqa: ANN401  (any
         twin.get_submodule(path)._parameters[leaf] = nn.Parameter(room, requires_grad=False)
     labels = tuple(point.provenance["labels"])
     twin.config.num_labels = len(labels)
-    return replace(model, module=twin, family=Classifier(labels), absent=model.absent | set(point.saved))
+    return replace(model, module=twin, family=type(model.family)(labels), absent=model.absent | set(point.saved))

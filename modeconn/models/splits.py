@@ -7,6 +7,7 @@ from modeconn.models.encoded import EncodedTask
 from modeconn.models.family import Causal, Classifier, Family
 from modeconn.models.generating import questions_for
 from modeconn.models.heads import without_classes
+from modeconn.models.image_classifier import check_kind
 from modeconn.models.packed_rows import by_context
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
@@ -38,9 +39,10 @@ def encode_split(
 
     Raises:
         ModelError: If a setting is only for classifiers.
-        TaskError: If the split is missing, or an example cannot be encoded.
+        TaskError: If the split is missing, or an example cannot be encoded: a text by a model of images.
     """
     check_followed(family, settings)
+    check_kind(family, task)
     questions = questions_for(family, task, split, tokenizer, max_length=max_length, settings=settings)
     encoded = family.encode(task, split, tokenizer, max_length, settings)
     groups = _batches(family, encoded.rows, settings.token_budget)

@@ -42,7 +42,7 @@ def plot_barriers(
     Args:
         frame: Columns path, space, task, metric, baseline, barrier, low, high, estimate_corrected, p_holm,
             num_effective, num_examples, as in barriers.csv; nats, or a share in [0, 1] for the score's error. What
-            follows from an interval may be missing.
+            follows from an interval may be missing. confidence, that of the intervals, is 0.95 where it is missing.
         metric: "loss" or "score", where the table holds both.
         baseline: What the barriers are measured from: "chord" or "mean".
         tasks: Which tasks, all by default.
@@ -196,11 +196,17 @@ def _legend_handles(rows: pd.DataFrame) -> list[Line2D]:
     if np.isfinite(rows["estimate_corrected"].to_numpy(dtype=float)).any():
         handles.append(Line2D([], [], **_tick_look(), linestyle="none", label="without the bias of a maximum"))
     if (known & ~few).any():
-        handles.append(Line2D([], [], color=style.GREY, linewidth=1.3, label="95 % interval"))
+        handles.append(Line2D([], [], color=style.GREY, linewidth=1.3, label=_interval_label(rows)))
     if (known & few).any():
-        words = "95 % interval that rests on few examples"
+        words = f"{_interval_label(rows)} that rests on few examples"
         handles.append(Line2D([], [], color=style.GREY, linewidth=1.3, linestyle=(0, (2, 1.2)), label=words))
     return handles
+
+
+def _interval_label(rows: pd.DataFrame) -> str:
+    """The words for the intervals, with their confidence where all have the same."""
+    found = np.unique(columns.numbers(rows, "confidence")) if "confidence" in rows else [0.95]
+    return f"{100 * found[0]:g} % interval" if len(found) == 1 else "interval"
 
 
 def _tick_look() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a fit went: training loss, worst validation loss, learning rate."""
+"""How a fit went: training loss, what the validations found, learning rate."""
 
 import numpy as np
 import pandas as pd
@@ -12,18 +12,19 @@ from .legend import legend_below, legend_height
 
 _FIGURE = "the history of a fit"
 _HEIGHT, _RATE_HEIGHT, _LABELS = 1.75, 0.55, 0.55  # inches
+_NOTED = ("worst_of", "objective")
 _WINDOWS, _SHORTEST = 25, 4  # running means over a 25th of the steps, where these are not too few
 
 
 def plot_fit_history(frame: pd.DataFrame, *, width: float = style.COLUMN_WIDTH) -> Figure:
-    """The loss of every step and its running mean, the worst loss at each validation, and the learning rate below.
+    """The loss of every step and its running mean, what each validation found, and the learning rate below.
 
-    The training loss of a step is that of one batch at random positions, the validation loss that of the worst
-    position inside the curve: the two need not agree. The star marks the curve that was kept.
+    The training loss of a step is that of one batch at random positions. A validation finds the worst of some positions
+    inside the curve and the objective, by which the curve was chosen that the star marks (see `CurveFit.history`).
 
     Args:
         frame: Columns step, loss (nats per scored token; missing at step 0), learning_rate, worst_loss (missing between
-            validations).
+            validations); worst_of and objective where they were noted: without an objective the worst loss chose.
         width: Inches: `COLUMN_WIDTH` or `PAGE_WIDTH`.
 
     Returns:
@@ -56,10 +57,11 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
     columns.require_columns(frame, names, figure=_FIGURE)
     columns.require_range(frame, "step", figure=_FIGURE, keys=("step",), low=0, high=np.inf)
     columns.require_single(frame, ("step",), figure=_FIGURE)
-    for name in names[1:]:  # gaps are meant, infinity is not
+    for name in (*names[1:], *(name for name in _NOTED if name in frame)):  # gaps are meant, infinity is not
         present = columns.rows_where(frame, frame[name].notna().to_numpy())
         columns.require_range(present, name, figure=_FIGURE, keys=("step",), low=-np.inf, high=np.inf)
-    rows = frame.assign(**{name: columns.numbers(frame, name) for name in names}).sort_values("step")
+    known = [*names, *(name for name in _NOTED if name in frame)]
+    rows = frame.assign(**{name: columns.numbers(frame, name) for name in known}).sort_values("step")
     if not rows[["loss", "worst_loss"]].notna().to_numpy().any():
         raise EvaluationError(
             f"cannot draw {_FIGURE}: it holds no loss",
@@ -72,7 +74,7 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _draw_losses(ax: Axes, rows: pd.DataFrame) -> None:
     """Training and validation losses."""
-    train, validation = style.looks(["training", "validation"]).values()
+    train = style.looks(["training"])["training"]
     steps = columns.rows_where(rows, rows["loss"].notna().to_numpy())
     if len(steps):
         window = max(len(steps) // _WINDOWS, 1)
@@ -84,11 +86,22 @@ def _draw_losses(ax: Axes, rows: pd.DataFrame) -> None:
             ax.plot(steps["step"], mean, color=train.colour, label=f"mean over {window} steps")
     known = columns.rows_where(rows, rows["worst_loss"].notna().to_numpy())
     if len(known):
-        look = {"color": validation.colour, "marker": validation.marker, "markersize": 3.6}
-        edge = {"markeredgecolor": "white", "markeredgewidth": 0.4}
-        ax.plot(known["step"], known["worst_loss"], **look, **edge, label="worst loss inside the curve, validation")
-        best = int(known["worst_loss"].to_numpy().argmin())
-        place = known["step"].to_numpy()[best], known["worst_loss"].to_numpy()[best]
-        star = {"marker": "*", "markersize": 10, "markeredgecolor": "white", "markeredgewidth": 0.6}
-        ax.plot(*([one] for one in place), color=style.INK, linestyle="none", **star, label="curve kept", clip_on=False)
+        _draw_validations(ax, known)
     ax.set_ylabel("mean loss (nats)")
+
+
+def _draw_validations(ax: Axes, known: pd.DataFrame) -> None:
+    """The worst position and the objective of every validation, and which was the best."""
+    chosen_by = "objective" if "objective" in known else "worst_loss"
+    counts = sorted(known["worst_of"].dropna().astype(int).unique()) if "worst_of" in known else []
+    among = f"{' to '.join(map(str, counts[:: max(len(counts) - 1, 1)]))} " if counts else ""
+    words = {"worst_loss": f"worst of {among}positions, validation", "objective": "objective, validation"}
+    _, *looks = style.looks(["training", *words]).values()
+    for (column, label), look in zip(words.items(), looks, strict=True):
+        if column in known:
+            marker = {"marker": look.marker, "markersize": 3.6, "markeredgecolor": "white", "markeredgewidth": 0.4}
+            ax.plot(known["step"], known[column], color=look.colour, **marker, label=label)
+    best = int(known[chosen_by].to_numpy().argmin())
+    place = known["step"].to_numpy()[best], known[chosen_by].to_numpy()[best]
+    star = {"marker": "*", "markersize": 10, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    ax.plot(*([one] for one in place), color=style.INK, linestyle="none", **star, label="curve kept", clip_on=False)

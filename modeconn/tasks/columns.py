@@ -1,6 +1,6 @@
 """Which two columns of a record are the prompt and the answer.
 
-Two pairs are known: `prompt`/`answer` (free text) and `text`/`label` (a label's name or its index).
+Three pairs are known: `prompt`/`answer` (free text), `text`/`label` (a label's name or its index) and `image`/`label`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from modeconn.errors import TaskError, listed
 
-PAIRS = (("prompt", "answer"), ("text", "label"))
+IMAGE_COLUMN = "image"
+PAIRS = (("prompt", "answer"), ("text", "label"), (IMAGE_COLUMN, "label"))
 
 
 class Columns(NamedTuple):

@@ -114,6 +114,18 @@ def encode_texts(
         TaskError: If an answer is not one of `labels`.
     """
     prefix, suffix = special_tokens(tokenizer)
+    prompts = tokenize(tokenizer, [example.prompt for example in task.split(split)])
+    answers = class_numbers(task, split, labels)
+    pairs = [[(prompt, (answer,))] for prompt, answer in zip(prompts, answers, strict=True)]
+    return fitted_rows(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", targets_apart=True)
+
+
+def class_numbers(task: Task, split: str, labels: Sequence[str]) -> list[int]:
+    """The place of every answer of a split in `labels`; blanks around a label do not make it another class.
+
+    Raises:
+        TaskError: If an answer is not one of `labels`.
+    """
     examples = task.split(split)
     index = {label.strip(): number for number, label in enumerate(labels)}
     unknown = {example.answer.strip() for example in examples} - index.keys()
@@ -124,10 +136,7 @@ def encode_texts(
             got=listed(unknown),
             remedy="train the head over the union of the tasks' labels",
         )
-    prompts = tokenize(tokenizer, [example.prompt for example in examples])
-    answers = [index[example.answer.strip()] for example in examples]
-    pairs = [[(prompt, (answer,))] for prompt, answer in zip(prompts, answers, strict=True)]
-    return fitted_rows(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", targets_apart=True)
+    return [index[example.answer.strip()] for example in examples]
 
 
 def special_tokens(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -6,13 +6,14 @@ label set in every answer column but the one called `answer`, where only text is
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Literal, NamedTuple, get_args
 
 from modeconn.errors import TaskError, listed
 
-from .columns import Columns
+from .columns import IMAGE_COLUMN, Columns
+from .images import ImageFault, StoredImage, digest_of, is_image, stored_image
 
 Unlisted = Literal["error", "leave-out"]  # what becomes of an answer outside the label set
 _ABSENT = object()
@@ -31,6 +32,40 @@ class Example:
 
     prompt: str
     answer: str
+
+    @property
+    def shown(self) -> str:
+        """What stands for the question in a table."""
+        return self.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class ImageExample(Example):
+    """One image to be classified.
+
+    Attributes:
+        prompt: The image's size and the hash of its pixels, by which it is told from others.
+        answer: The name of its class.
+        image: Where its pixels are.
+    """
+
+    image: StoredImage = field(compare=False)
+
+    @classmethod
+    def of(cls, image: StoredImage, answer: str) -> "ImageExample":
+        """An image, decoded once for its hash, and its class.
+
+        Raises:
+            ImageFault: If the image cannot be decoded.
+        """
+        pixels = image.pixels()
+        height, width, channels = pixels.shape
+        return cls(f"image {width}x{height}x{channels} {digest_of(pixels)}", answer, image)
+
+    @property
+    def shown(self) -> str:
+        """The file's name, where there is one, else size and hash."""
+        return self.image.name or self.prompt
 
 
 class Fault(NamedTuple):
@@ -114,7 +149,8 @@ def _read(record: object, columns: Columns, labels: tuple[str, ...] | None) -> E
         answer = _label_name(answer, columns.answer, labels)
         if isinstance(answer, Fault):
             return answer
-    fault = _text_fault(prompt, columns.prompt) or _text_fault(answer, columns.answer)
+    pictured = is_image(prompt)
+    fault = (None if pictured else _prompt_fault(prompt, columns.prompt)) or _text_fault(answer, columns.answer)
     if fault:
         return fault
     if labels is not None and answer not in labels:
@@ -123,7 +159,17 @@ def _read(record: object, columns: Columns, labels: tuple[str, ...] | None) -> E
             f"mend the examples or add the label to the label set; spaces and capitals count; or {_LEAVE_OUT}",
             unlisted=True,
         )
-    return Example(str(prompt), str(answer))
+    if isinstance(record, ImageExample):
+        return record
+    return _image_example(prompt, str(answer), columns.prompt) if pictured else Example(str(prompt), str(answer))
+
+
+def _image_example(value: object, answer: str, column: str) -> ImageExample | Fault:
+    """The example of an image, or what is wrong with it."""
+    try:
+        return ImageExample.of(stored_image(value), answer)
+    except ImageFault as fault:
+        return Fault(f"{column!r} is {fault.what}", fault.remedy)
 
 
 def _label_name(value: object, column: str, labels: tuple[str, ...] | None) -> object:
@@ -154,6 +200,15 @@ def _is_whole(text: str) -> bool:
     return re.fullmatch(r"-?[0-9]{1,18}", text) is not None
 
 
+def _prompt_fault(value: object, column: str) -> Fault | None:
+    """What keeps a value from being a prompt; text in a column of images would be read as a prompt in words."""
+    if column == IMAGE_COLUMN and isinstance(value, str):
+        return Fault(
+            f"{column!r} is text", "give pixels, or a folder of images with a folder for each class; call text 'text'"
+        )
+    return _text_fault(value, column)
+
+
 def _text_fault(value: object, column: str) -> Fault | None:
     """What keeps a value from being a text, if anything does."""
     complete = "complete or remove these examples, or name other columns with prompt_column=, answer_column="
@@ -173,7 +228,12 @@ def _faulty(
 ) -> TaskError:
     """One error for all faults of a split."""
     count = sum(map(len, faults.values()))
-    expected = f"text that is not blank as {columns.prompt!r} and {columns.answer!r} in every example"
+    asked = (
+        f"an image as {columns.prompt!r} and text"
+        if columns.prompt == IMAGE_COLUMN
+        else f"text that is not blank as {columns.prompt!r} and"
+    )
+    expected = f"{asked} {columns.answer!r} in every example"
     if labels is not None:
         expected += f"; the label set is {listed(map(_short, labels))}"
     told = [f"{fault.what} in {_indices(indices)}" for fault, indices in list(faults.items())[:_SHOWN]]

@@ -1,6 +1,8 @@
 """Data sets of the `datasets` library, and hub data sets by their id -> a task as it was read."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from modeconn.errors import TaskError, listed
 
@@ -53,7 +55,7 @@ def raw_from_dataset(
     parts = {split: _iterable(dataset[key], split, where) for split, key in chosen.items()}
     return RawTask(
         name=name,
-        splits={split: list(part) for split, part in parts.items()},
+        splits={split: list(_undecoded(part)) for split, part in parts.items()},
         origins={split: f"the {split} split of {where}" for split in parts},
         class_names=_class_names(parts, where),
         source=source,
@@ -70,6 +72,14 @@ def _iterable(part: object, split: str, where: str) -> Iterable[object]:
         got=f"a value of type {type(part).__name__} as the {split} split",
         remedy="give a datasets.Dataset or a mapping of them",
     )
+
+
+def _undecoded(part: Any) -> Iterable[object]:  # noqa: ANN401
+    """The part with its images as they are stored: decoded, all of them would be in memory at once."""
+    for column, feature in (getattr(part, "features", None) or {}).items():
+        if type(feature).__name__ == "Image" and hasattr(part, "cast_column"):
+            part = part.cast_column(column, replace(feature, decode=False))
+    return part
 
 
 def _class_names(parts: Mapping[str, Iterable[object]], where: str) -> dict[str, tuple[str, ...]]:

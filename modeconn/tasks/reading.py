@@ -8,6 +8,7 @@ from pathlib import Path
 from modeconn.errors import TaskError, listed
 
 from .files import SUFFIXES, parse_json, read_records, read_text
+from .image_folders import check_splits_of_images, holds_images, image_records
 from .labels import checked_labels
 from .splits import RawTask, choose_splits
 
@@ -58,10 +59,15 @@ def _read_folder(folder: Path, splits: Mapping[str, str] | None) -> RawTask:
         for name in names
         if Path(name).suffix in SUFFIXES and name != SETTINGS_FILE and (folder / name).is_file()
     }
+    of_images = [name for name in names if not name.startswith(".") and holds_images(folder / name)]
+    if of_images and not found and splits is None:
+        check_splits_of_images(folder, of_images)
+    found |= {name: name for name in of_images}
     if not found:
         raise TaskError(
             f"the folder {folder} holds no task",
-            expected=f"train, eval or test with one of the suffixes {', '.join(SUFFIXES)}",
+            expected=f"train, eval or test with one of the suffixes {', '.join(SUFFIXES)}; of images, as folders that"
+            " hold a folder for each class",
             got=f"the files {listed(names)}" if names else "an empty folder",
             remedy="check the path, or write the splits into it",
         )
@@ -70,7 +76,7 @@ def _read_folder(folder: Path, splits: Mapping[str, str] | None) -> RawTask:
     settings = _read_settings(folder / SETTINGS_FILE)
     return RawTask(
         name=settings.get("name") or _plain_name(folder),
-        splits={split: read_records(path) for split, path in paths.items()},
+        splits={split: image_records(path) if path.is_dir() else read_records(path) for split, path in paths.items()},
         origins={split: str(path) for split, path in paths.items()},
         labels=checked_labels(settings.get("labels"), where=str(folder / SETTINGS_FILE)),
         metric=settings.get("metric") or "",

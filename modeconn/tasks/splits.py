@@ -7,7 +7,7 @@ from types import MappingProxyType
 from modeconn.errors import TaskError, listed
 
 from .columns import Columns
-from .examples import Example, examples_from
+from .examples import Example, ImageExample, examples_from
 
 ALIASES = {
     "train": ("train",),
@@ -39,6 +39,17 @@ class RawTask:
     metric: str = ""
     max_new_tokens: int | None = None
     source: str = ""
+
+
+def check_name(name: object) -> None:
+    """Raise TaskError unless a task's name is one."""
+    if not isinstance(name, str) or not name.strip():
+        raise TaskError(
+            "cannot make a task",
+            expected="a name that is not blank",
+            got=repr(name),
+            remedy="give the task a name",
+        )
 
 
 def check_split_names(names: Iterable[str], *, where: str) -> None:
@@ -76,6 +87,14 @@ def checked_splits(
         for split in ALIASES
         if split in splits
     }
+    kinds = {isinstance(example, ImageExample) for examples in checked.values() for example in examples}
+    if len(kinds) > 1:
+        raise TaskError(
+            f"{where} mixes images and texts",
+            expected="images in all examples of all splits, or in none",
+            got="both",
+            remedy="make two tasks of them",
+        )
     return MappingProxyType(checked)
 
 

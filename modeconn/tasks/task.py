@@ -14,11 +14,11 @@ from typing import Self
 from modeconn.errors import TaskError, listed
 
 from .columns import find_columns
-from .examples import Example, Unlisted, checked_unlisted, examples_from
+from .examples import Example, ImageExample, Unlisted, checked_unlisted, examples_from
 from .labels import checked_labels, collected_labels
 from .metrics import check_max_new_tokens, checked_metric
 from .scores import check_answers
-from .splits import ALIASES, RawTask, check_split_names, checked_splits
+from .splits import ALIASES, RawTask, check_name, check_split_names, checked_splits
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,13 +59,7 @@ class Task:
     labels_collected: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise TaskError(
-                "cannot make a task",
-                expected="a name that is not blank",
-                got=repr(self.name),
-                remedy="give the task a name",
-            )
+        check_name(self.name)
         where = f"the task {self.name!r}"
         labels = checked_labels(self.labels, where=where)
         splits = checked_splits(self.splits, labels, where=where)
@@ -97,11 +91,16 @@ class Task:
         """Split -> how many examples were left out, for those from which any was."""
         return {split: len(numbers) for split, numbers in self.left_out.items()}
 
+    @property
+    def of_images(self) -> bool:
+        """Whether images are asked about, not texts."""
+        return isinstance(next(iter(self.splits.values()))[0], ImageExample)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hex of name, labels, metric, all splits in order, and what was left out of them.
 
-        It is the same for every file format.
+        It is the same for every file format; of images the pixels count.
         """
         content = {
             "name": self.name,
@@ -154,11 +153,13 @@ class Task:
         A folder holds `train`, `eval` (also called `validation`, `valid`, `val` or `dev`) and `test`, those
         that exist, as `.json` (a list of records), `.jsonl` (one record in each line) or `.csv`; and, if it
         likes, `task.json` with `name`, `labels`, `metric`, `max_new_tokens` and `source`, beside any notes.
-        A single file becomes the `test` split. The hub is asked only for an id where neither `owner/name` nor
-        a folder `owner` is there; it needs the extra `hub`.
+        A split of images may be a folder with a folder for each class: `train/CLASS/FILE.png`. A single file
+        becomes the `test` split. The hub is asked only for an id where neither `owner/name` nor a folder
+        `owner` is there; it needs the extra `hub`.
 
         Records are prompt/answer, or text/label with the label's name or its index into the label set (in
-        CSV an index is a cell of digits, unless a label is a number itself). Other keys are not read.
+        CSV an index is a cell of digits, unless a label is a number itself), or image/label, the image as
+        rows of whole numbers from 0 to 255. Other keys are not read.
         Without declared labels a `label` column gets the sorted labels of the train split, of all splits
         where there is no train split; the answers of any other column stay free.
 

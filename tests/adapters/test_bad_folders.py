@@ -47,6 +47,13 @@ def test_a_folder_without_a_config(folder):
     fails(folder, f"cannot read {folder / 'adapter_config.json'}", "a JSON object", "got: no such file", SAVED_BY_PEFT)
 
 
+def test_a_folder_of_adapters(tmp_path):
+    """As PEFT saves adapters that have names, and trainers their checkpoints."""
+    for name in ("second", "first"):
+        write_folder(tmp_path / name)
+    fails(tmp_path, "got: no such file", "remedy: give the folder of one adapter: in this one are first, second")
+
+
 def test_a_full_model_without_its_weights(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     fails(tmp_path, "adapter_config.json", "got: no such file", "remedy: this looks like a full model without weights")

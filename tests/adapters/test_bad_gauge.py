@@ -31,6 +31,14 @@ def test_an_update_without_factors(old):
         align(point, to=old)
 
 
+def test_factors_that_only_the_base_gives(old):
+    start = make_point(make_tensors(2), init_lora_weights="pissa", fields={"name": "pissa"})
+    with refused(
+        "pissa has no gauge", "got: SinceStart", r"remedy: bind the point to its base first, point.on\(model\)"
+    ):
+        align(start, to=old)
+
+
 def test_a_point_without_an_update(old, monkeypatch):
     kind = Kind("PROMPTS", lambda *_: Parts({}, {}), frozenset({"r", "lora_alpha"}), has_update=False)
     monkeypatch.setitem(KINDS, kind.name, kind)

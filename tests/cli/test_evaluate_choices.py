@@ -140,6 +140,7 @@ def test_lost_examples_have_their_text(line: list[str], tmp_path: Path) -> None:
     ("given", "message"),
     [
         (["--choose-on", "test"], "a position cannot be chosen and reported on one split"),
+        (["--choose-by", "loss"], "got: --choose-by loss alone"),
         (["--choose-on", "train", "--tolerance", "0.1"], "got: --tolerance, --choose-on"),
         (["--precision", "0.1", "--tolerance", "0.1"], "got: --precision, --tolerance"),
         (["--precision", "0.1", "--absolute-tolerance", "0.1"], "got: --precision, --tolerance"),

@@ -1,5 +1,6 @@
 """The command that measures all pairs of checkpoints."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,31 @@ def test_a_dry_run_counts_every_checkpoint_once(
     assert main([*matrix, "--pairs", pairs, "--output-dir", str(tmp_path / "out"), "--dry-run"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("points ")]
     assert line.split() == ["points", str(num_points)]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_settings_of_intervals_are_followed(
+    matrix: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert (
+        main([*matrix, "--confidence", "0.8", "--num-resamples", "300", "--seed", "7", "--output-dir", str(out)]) == 0
+    )
+    assert "80 % intervals" in capsys.readouterr().out
+    statistics = {"confidence": 0.8, "num_resamples": 300, "seed": 7}
+    expected = barrier_table(read_csv(out / "profile.csv"), pd.read_parquet(out / "examples.parquet"), **statistics)
+    found = read_csv(out / "barriers.csv")
+    for name in ("low", "high", "p_value"):
+        assert found[name].to_numpy() == pytest.approx(expected[name].to_numpy(), rel=1e-6, abs=1e-12)
+    assert (found["confidence"] == 0.8).all()
+
+
+@pytest.mark.parametrize("given", [["--confidence", "95"], ["--num-resamples", "50"], ["--seed", "-1"]])
+def test_intervals_that_cannot_be(
+    matrix: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str]
+) -> None:
+    assert main([*matrix, *given, "--output-dir", str(tmp_path / "out")]) == 1
+    assert re.search("no interval of this confidence|no random numbers from this seed", capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 

@@ -125,6 +125,44 @@ def test_bad_input_ends_with_1_and_four_parts(
     assert not (tmp_path / "out" / "plane.csv").exists()
 
 
+@pytest.fixture
+def around(points: list[str], task_folders: list[str]) -> list[str]:
+    """The arguments of a coarse surface around the first point, its output folder left out."""
+    return ["plane", "--around", points[0], "--tasks", *task_folders, "--num-points", "3", "--quiet"]
+
+
+def test_around_one_checkpoint_both_directions_are_random(
+    around: list[str], points: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import modeconn as mc
+
+    out = tmp_path / "out"
+    assert main([*around, "--seed", "3", "--radius", "0.5", "--output-dir", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "filter-normalised step, update" in printed
+    found = read_csv(out / "plane.csv")
+    point = mc.Adapter.from_pretrained(points[0])
+    model = mc.AdapterModel.from_pretrained(adapters=[point])
+    tasks = [mc.Task.load(around[4 + number]) for number in range(2)]
+    expected = mc.evaluate_surface(point, model, tasks, radius=0.5, num_points=3, seed=3).frame
+    assert found["loss"].to_numpy() == pytest.approx(expected["loss"].to_numpy(), rel=1e-6)
+    assert sorted(found["x"].unique()) == [-0.5, 0.0, 0.5]
+    record = read_record(out)
+    assert record is not None
+    assert (record.facts["checks"]["filters"], record.facts["checks"]["seed"]) == ("update", 3)
+    assert {path.name for path in (out / "figures").iterdir()} == {f"plane.{e}" for e in ("pdf", "svg", "png", "csv")}
+    assert main([*around, "--seed", "3", "--radius", "0.5", "--output-dir", str(out)]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_a_dry_run_around_a_checkpoint_counts_the_grid(
+    around: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*around, "--filters", "factors", "--dry-run", "--output-dir", str(tmp_path / "out")]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("points ")]
+    assert line.split() == ["points", "9"]
+
+
 def test_two_points_or_nothing_span_no_plane(
     plane: list[str], points: list[str], task_folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,68 @@ def test_a_model_that_cannot_be_loaded_leaves_no_folder(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--choose-on", "none"], "no split 'none'"),
+        (["--old-task", "first", "--new-task", "nope"], "there is no trade-off between these tasks"),
+        (["--old-task", "first", "--new-task", "first"], "there is no trade-off between these tasks"),
+        (["--mixture", "first=1", "nope=1"], "is of tasks that were not measured"),
+        (["--mixture", "first=1", "second=1", "--precision", "0.1"], "a mixture of tasks has no precision of its own"),
+    ],
+)
+def test_tasks_that_are_named_and_not_there(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], message: str
+) -> None:
+    assert message in refused([*line, *given], tmp_path / "out", capsys)
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--radius", "0"], "no grid around the checkpoint"),
+        (["--num-points", "1"], "no grid around the checkpoint"),
+        (["--seed", "-1"], "no random numbers from this seed"),
+        (["--margin", "0.5"], "got: --margin 0.5"),
+        (["--space", "factors"], "got: --space factors"),
+        (["--path", "some"], "a plane around a checkpoint goes through no others"),
+    ],
+)
+def test_surfaces_that_cannot_be(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], message: str
+) -> None:
+    around = ["plane", "--around", line[line.index("--start") + 1], *line[line.index("--tasks") : -3], "--quiet"]
+    assert message in refused([*around, *given], tmp_path / "out", capsys)
+
+
+@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize("given", [["--radius", "2"], ["--filters", "weights"], ["--seed", "1"]])
+def test_settings_of_surfaces_do_nothing_on_planes(
+    three: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str]
+) -> None:
+    told = refused(["plane", *three, *given], tmp_path / "out", capsys)
+    assert "these settings do nothing on a plane through points" in told
+
+
+def test_a_dry_run_counts_both_splits_and_says_what_it_does_not_know(
+    line: list[str], task_folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = []
+    for source in map(Path, task_folders):
+        folder = Path(shutil.copytree(source, tmp_path / source.name))
+        shutil.copy(folder / "test.json", folder / "eval.json")
+        folders.append(str(folder))
+    dry = [*line, "--tasks", *folders, "--dry-run", "--output-dir", str(tmp_path / "out")]
+    assert main([*dry, "--choose-on", "eval"]) == 0
+    titles = [told for told in capsys.readouterr().out.splitlines() if told.startswith("dry run: ")]
+    assert [title.rsplit(", ", 1)[1] for title in titles] == ["test split", "eval split"]
+    assert main([*dry, "--precision", "0.1"]) == 0
+    assert "note: --precision: a run takes 200 examples" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dry_run_with_a_tolerance_says_that_it_does_not_know(
     line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,7 +206,7 @@ def test_benchmarks_that_cannot_be(
     [
         (["--confidence", "95"], "no interval of this confidence"),
         (["--num-resamples", "50"], "no interval of this confidence"),
-        (["--seed", "-1"], "no resampling from this seed"),
+        (["--seed", "-1"], "no random numbers from this seed"),
         (["--absolute-tolerance", "0"], "a profile cannot be resolved to absolute_tolerance=0.0"),
     ],
 )

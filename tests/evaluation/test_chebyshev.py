@@ -113,6 +113,12 @@ def test_a_descent_has_no_barrier_against_the_chord():
     assert curve.barrier("mean").height == pytest.approx((1 - np.exp(-3)) / 2)
 
 
+@pytest.mark.parametrize("slope", [0.0, 1e5, -1e7])
+def test_a_straight_line_has_no_barrier_of_rounding(slope):
+    curve = curve_of(lambda t: 1.1 + slope * t)
+    assert curve.barrier() == mc.Barrier(0.0, 0.0)
+
+
 @pytest.mark.parametrize("knots", [(0.0, 1.0), (0.0, 0.5, 1.0)])
 def test_the_barrier_is_that_of_a_dense_grid(knots):
     curve = curve_of(wavy, knots=knots)

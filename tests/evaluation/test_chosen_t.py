@@ -50,6 +50,18 @@ def test_the_best_on_one_split_is_reported_on_the_other() -> None:
     assert found.better_than_both
 
 
+def test_weights_decide_what_is_best() -> None:
+    """With the old task alone in all but name the start is best, as it is not for the mean."""
+    weights = {"old": 99.0, "new": 1.0}
+    found = choose_t(VALIDATION, TEST, tasks=weights)
+    assert found.t == best_t(VALIDATION, tasks=weights).t == 0.0 != choose_t(VALIDATION, TEST).t
+    scores = TEST.frame.pivot(index="t", columns="task", values="score")
+    assert row(found, "at t")["value"] == pytest.approx(0.99 * scores["old"][0] + 0.01 * scores["new"][0])
+    assert found.tasks == ("old", "new")
+    with pytest.raises(mc.EvaluationError, match="weights that are none"):
+        best_t(VALIDATION, tasks={"old": 1.0, "new": 0.0})
+
+
 def test_losses_that_fall_are_gains() -> None:
     found = choose_t(VALIDATION, TEST, metric="loss")
     old = TEST.frame[TEST.frame["task"] == "old"].set_index("t")["loss"]

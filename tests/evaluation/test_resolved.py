@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from random_tasks import random_task
+from scipy.integrate import quad
 from tiny import make_adapter, make_base
 from torch import nn
 
@@ -90,6 +91,17 @@ def test_a_path_is_evaluated_as_often_as_needed_and_nowhere_twice():
         assert away < own.tolerance == pytest.approx(0.0025 * np.ptp(exact(task, DENSE)), rel=0.02)
 
 
+def test_the_table_has_both_means_of_the_loss():
+    """A chain with a short and a long part: over its length the long one counts more."""
+    points = [module_point(Position(t), name=f"at {t:g}") for t in (0.0, 0.2, 1.0)]
+    chain = mc.PolygonalChain(points, name="chain")
+    profile = mc.evaluate_path(chain, CountingModel(steep), TOYS, tolerance=1e-4)
+    for task, row in zip(TOYS, profile.resolution.itertuples(), strict=True):
+        halves = [quad(lambda x, task=task: exact(task, [x])[0], *part)[0] for part in ((0, 0.2), (0.2, 1))]
+        assert row.mean_over_length == pytest.approx(sum(halves), abs=1e-4)
+        assert row.mean_over_t == pytest.approx(halves[0] / 0.2 / 2 + halves[1] / 0.8 / 2, abs=1e-4)
+
+
 def test_between_equal_ends_nothing_is_left_but_rounding():
     ends = [module_point(Position(0.4), name=name) for name in ("one", "same")]
     profile = mc.evaluate_path(mc.LinearPath(*ends), CountingModel(steep), TOYS, tolerance=0.0025)
@@ -97,6 +109,8 @@ def test_between_equal_ends_nothing_is_left_but_rounding():
     assert (profile.resolution["num_evaluations"] == 21).all()
     assert (profile.resolution["tolerance"] < profile.resolution["noise_floor"]).all()
     assert (profile.resolution["noise_floor"] < 1e-5).all()
+    assert profile.resolution["mean_over_t"].to_numpy() == pytest.approx(profile.frame["loss"][:2].to_numpy())
+    assert profile.resolution["mean_over_length"].isna().all()
 
 
 def test_the_curve_goes_through_the_table():

@@ -86,6 +86,19 @@ def test_the_history_names_the_saddle(crossing):
     assert row["worst_loss"] == fit.history["worst_loss"].min()
 
 
+def test_without_a_saddle_the_mean_chooses():
+    """Down a slope of a valley: no chain rises above its higher end, and the lowest one is kept, not the first."""
+    model = plane_model(lambda outputs, _: (1 - outputs[:, 0]) + (outputs[:, 1] - 1).square())
+    chain = mc.PolygonalChain.between(*places((-1.0, 0.0), (1.0, 0.0)), num_bends=2)
+    fit = fit_autoneb(chain, model, [nothing()], num_steps=28, learning_rate=0.05, insert_above=10.0)
+    measured = fit.history.dropna(subset=["objective"])
+    assert (measured["worst_loss"] < 3).all()  # the start's
+    assert (measured["objective"] == measured["mean_loss"]).all()
+    assert fit.best_step == measured.loc[measured["mean_loss"].idxmin(), "step"] > 0
+    # Of three segments of one length the trapezoid rule is that of the mean along the chain.
+    assert measured["mean_loss"].iloc[0] == pytest.approx(2.0)
+
+
 def test_pivots_keep_to_the_ring():
     a, b, up = places((-1.0, 0.0), (1.0, 0.0), (0.0, 0.3))
     chain = mc.PolygonalChain([a, up, b])

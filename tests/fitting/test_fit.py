@@ -118,10 +118,10 @@ def test_the_task_weights_decide_where_the_curve_goes():
 def test_the_curve_that_is_returned_is_the_best_and_not_the_last():
     """A rate that is far too high leaves the line at once: step 0 stays the best."""
     fit = fit_curve(half_circle(), plane_model(ring), [nothing()], num_steps=8, eval_steps=2, learning_rate=30.0)
-    measured = fit.history.dropna(subset=["worst_loss"])
+    measured = fit.history.dropna(subset=["objective"])
     assert len(measured) == 5
-    assert measured["worst_loss"].iloc[-1] > 10 * measured["worst_loss"].min()
-    assert fit.best_step == measured.loc[measured["worst_loss"].idxmin(), "step"] == 0
+    assert measured["objective"].iloc[-1] > 10 * measured["objective"].min()
+    assert fit.best_step == measured.loc[measured["objective"].idxmin(), "step"] == 0
     torch.testing.assert_close(place_of(fit.curve.points[1]), torch.tensor([0.0, 0.3]))
 
 
@@ -144,6 +144,19 @@ def test_the_worst_loss_of_the_history_is_that_of_an_evaluation(ends_and_model, 
     assert row["worst_loss"] == pytest.approx(inner["loss"].max(), rel=1e-6)
     assert row["worst_t"] == pytest.approx(inner.loc[inner["loss"].idxmax(), "t"], abs=1e-12)
     assert row["worst_of"] == 3
+
+
+def test_the_objective_of_the_history_is_that_of_an_evaluation(ends_and_model, words):
+    fit = language_fit(ends_and_model, words, num_steps=4)
+    _, model = ends_and_model("llama")
+    t = np.array([0, *(1 - np.cos(np.pi * np.array([1, 3, 5]) / 6)) / 2, 1])
+    losses = mc.evaluate_path(fit.curve, model, [words("llama")], split="eval", t=t).frame["loss"].to_numpy()
+    row = fit.history.set_index("step").loc[fit.best_step]
+    # Fejer's weights of three nodes are 2/9, 5/9 and 2/9.
+    assert row["mean_loss"] == pytest.approx(losses[1:-1] @ [2 / 9, 5 / 9, 2 / 9], rel=1e-6)
+    above = losses[1:-1] - ((1 - t) * losses[0] + t * losses[-1])[1:-1]
+    assert row["above_chord"] == pytest.approx(above.max(), abs=1e-6)
+    assert row["objective"] == pytest.approx(row["mean_loss"] + max(0, above.max()), rel=1e-6)
 
 
 def test_the_test_split_is_never_touched():

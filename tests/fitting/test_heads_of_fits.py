@@ -139,7 +139,7 @@ def test_masked_labels_are_left_out_of_training_and_validation(name, ends_and_mo
         expected = np.mean([sums[2 * task].loss_sum[row] for task, row in objective.mixture.rows(number)])
         assert float(objective.loss(bends.at(0.5), number).detach()) == pytest.approx(expected, rel=1e-5)
     means = [one.loss_sum.mean() for one in sums[1::2]]
-    assert objective.validation.worst(curve, step=0)["worst_loss"] == pytest.approx(np.mean(means), rel=1e-6)
+    assert objective.validation.measured(curve, step=0)["worst_loss"] == pytest.approx(np.mean(means), rel=1e-6)
     assert fit_curve(curve, model, tasks, settings=settings).history["loss"].notna().sum() == 4
 
 

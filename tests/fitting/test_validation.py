@@ -9,7 +9,7 @@ from numpy.polynomial.chebyshev import chebpts1
 import modeconn as mc
 from modeconn.fitting import FitSettings, fit_curve
 from modeconn.fitting.objective import Objective
-from modeconn.fitting.validation import highest, validation_positions
+from modeconn.fitting.validation import highest, mean_and_barrier, mean_weights, validation_positions
 
 NESTED = (" yes", " yes no")  # one label begins the other
 
@@ -40,6 +40,38 @@ def test_a_wall_beside_an_end_is_seen():
 def test_the_worst_is_told_with_how_many_there_were():
     found = highest([0.1, 0.4, 0.9], np.array([1.0, 3.0, 2.0]))
     assert found == {"worst_loss": 3.0, "worst_t": 0.4, "worst_of": 3}
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_the_mean_over_t_is_exact_for_polynomials(count):
+    t = np.array(validation_positions(count))
+    for degree in range(count):
+        assert mean_weights(count) @ t**degree == pytest.approx(1 / (degree + 1), abs=1e-14)
+    assert (mean_weights(count) > 0).all()
+
+
+def test_what_lies_above_the_chord_is_added_to_the_mean():
+    t, ends = [0.25, 0.5, 0.75], np.array([4.0, 0.0])  # a chord of 3, 2 and 1
+    weights = mean_weights(3)
+    below = mean_and_barrier(t, np.array([2.0, 1.0, 0.5]), ends)
+    assert below == pytest.approx(
+        {"mean_loss": weights @ [2, 1, 0.5], "above_chord": -0.5, "objective": weights @ [2, 1, 0.5]}
+    )
+    wall = mean_and_barrier(t, np.array([2.0, 1.0, 3.5]), ends)
+    assert wall["above_chord"] == 2.5
+    assert wall["objective"] == pytest.approx(weights @ [2, 1, 3.5] + 2.5)
+
+
+def test_beside_a_bad_end_the_worst_says_nothing_and_the_objective_does():
+    """A ring, from a far end to one on it: by the worst position the curve through the wall is the better one."""
+    a, b, through, around = places((-3.0, 0.0), (1.0, 0.0), (1.0, 0.0), (0.0, 1.5))
+    model = plane_model(lambda outputs, _: (outputs.norm(dim=1) - 1) ** 2)
+    curves = [mc.BezierCurve([a, bend, b]) for bend in (through, around)]
+    validation = Objective(curves[0], model, [nothing()], FitSettings(num_steps=1)).validation
+    wall, free = (validation.measured(curve, step=0) for curve in curves)
+    assert {wall["worst_t"], free["worst_t"]} == {validation.positions[0]}
+    assert wall["worst_loss"] < free["worst_loss"]
+    assert free["objective"] < wall["objective"]
 
 
 def objective(ends_and_model, task, **settings):

@@ -16,7 +16,8 @@ from transformers import RobertaForSequenceClassification as Roberta
 
 import modeconn as mc
 from modeconn.errors import ModelError
-from modeconn.models.loading import _may_be_on_hub, as_dtype, guess_task_type, longest_input
+from modeconn.models.loading import as_dtype, guess_task_type, longest_input
+from modeconn.models.sources import _may_be_on_hub
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_decoder_saved_as_a_classifier_is_one(tmp_path):
 
 
 def test_a_task_type_that_cannot_be_evaluated_is_refused(bases):
-    expected = r"'TOKEN_CLS' cannot be evaluated\n  expected: CAUSAL_LM, SEQ_2_SEQ_LM, SEQ_CLS\n  got: 'TOKEN_CLS'"
+    expected = r"'TOKEN_CLS' cannot be evaluated\n  expected: CAUSAL_LM, IMAGE_CLASSIFICATION, SEQ_2_SEQ_LM, SEQ_CLS\n  got: 'TOKEN_CLS'"
     with pytest.raises(ModelError, match=expected):
         mc.AdapterModel.from_pretrained(bases("bert"), task_type="TOKEN_CLS")
 

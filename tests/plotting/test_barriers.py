@@ -54,6 +54,17 @@ def test_headings_labels_and_p_values(table):
     assert ax.get_xlabel() == "loss barrier (nats)"
 
 
+def labels(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_legend_says_the_confidence_of_the_intervals(table):
+    assert "95 % interval" in labels(plot_barriers(table))
+    found = labels(plot_barriers(table.assign(confidence=0.8)))
+    assert {"80 % interval", "80 % interval that rests on few examples"} <= set(found)
+    assert "interval" in labels(plot_barriers(table.assign(confidence=[0.8, 0.9, 0.9])))
+
+
 def test_an_interval_on_few_examples_is_broken(table):
     (ax,) = plot_barriers(table).axes
     assert [line.is_dashed() for line in lines(ax, linewidth=1.3)] == [False, True]

@@ -24,7 +24,7 @@ def named(ax):
 def test_both_losses_and_the_rate_are_drawn(history):
     top, bottom = plot_fit_history(history).axes
     assert named(top)["loss of a step's batch"].get_ydata().tolist() == history["loss"][1:].tolist()
-    validation = named(top)["worst loss inside the curve, validation"]
+    validation = named(top)["worst of positions, validation"]
     assert validation.get_xydata().tolist() == [[0, 4], [50, 1], [100, 2]]
     assert bottom.get_lines()[0].get_ydata().tolist() == history["learning_rate"][1:].tolist()
 
@@ -32,6 +32,14 @@ def test_both_losses_and_the_rate_are_drawn(history):
 def test_the_star_marks_the_curve_that_was_kept(history):
     top, _ = plot_fit_history(history).axes
     assert named(top)["curve kept"].get_xydata().tolist() == [[50, 1]]
+
+
+def test_the_objective_is_what_the_star_is_on(history):
+    noted = history.assign(worst_of=5.0, objective=history["worst_loss"].map({4.0: 3.0, 1.0: 0.9, 2.0: 0.5}))
+    top, _ = plot_fit_history(noted).axes
+    assert named(top)["objective, validation"].get_xydata().tolist() == [[0, 3], [50, 0.9], [100, 0.5]]
+    assert named(top)["worst of 5 positions, validation"].get_xydata().tolist() == [[0, 4], [50, 1], [100, 2]]
+    assert named(top)["curve kept"].get_xydata().tolist() == [[100, 0.5]]
 
 
 def test_the_running_mean_is_over_a_25th_of_the_steps(history):
@@ -42,7 +50,7 @@ def test_the_running_mean_is_over_a_25th_of_the_steps(history):
 
 def test_a_short_fit_has_no_running_mean(history):
     top, _ = plot_fit_history(history.head(11)).axes
-    assert list(named(top)) == ["loss of a step's batch", "worst loss inside the curve, validation", "curve kept"]
+    assert list(named(top)) == ["loss of a step's batch", "worst of positions, validation", "curve kept"]
 
 
 def test_a_fit_without_a_step_shows_its_validation(history):
@@ -65,6 +73,8 @@ def test_bad_tables(history):
         plot_fit_history(history.drop(columns="worst_loss"))
     with pytest.raises(EvaluationError, match=r"loss=inf at step=3"):
         plot_fit_history(history.assign(loss=history["loss"].where(history["step"] != 3, np.inf)))
+    with pytest.raises(EvaluationError, match=r"objective=inf at step=50"):
+        plot_fit_history(history.assign(objective=history["worst_loss"].replace(1.0, np.inf)))
     with pytest.raises(EvaluationError, match=r"one row for each step"):
         plot_fit_history(pd.concat([history, history]))
     with pytest.raises(EvaluationError, match=r"(?s)holds no loss.*got: missing values only"):

@@ -109,7 +109,7 @@ def test_long_labels_are_cut_in_messages():
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, r"the columns 'prompt' and 'answer' or 'text' and 'label'"),
+        ({}, r"the columns 'prompt' and 'answer' or 'text' and 'label' or 'image' and 'label'"),
         ({"prompt_column": "input", "answer_column": "gold"}, r"the columns 'gold', 'input'"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from modeconn.adapters.kinds.kind import Kind, Parts, Tensors, Unread
 from modeconn.adapters.kinds.of_base import OfBase, OfBias
 from modeconn.adapters.kinds.per_module import finished, misfit
-from modeconn.adapters.kinds.values import is_names, is_regex
+from modeconn.adapters.kinds.values import is_names_or_pattern
 from modeconn.adapters.part import ANY
 from modeconn.adapters.update import Update, needs_base
 
@@ -110,20 +110,10 @@ def _scales_inputs(config: "AdapterConfig", module: str, scales: torch.Tensor) -
     return any(module.endswith(name) for name in named)
 
 
-def _is_names_or_pattern(value: object) -> bool:
-    """Whether a value is a list of names or a regular expression."""
-    if not isinstance(value, str):
-        return is_names(value)
-    try:
-        return is_regex(value)
-    except re.error:
-        return False
-
-
 IA3 = Kind(
     "IA3",
     read_ia3,
     # The initialisation is over, and whether a weight lies transposed is seen in the model.
     frozenset({"fan_in_fan_out", "feedforward_modules", "init_ia3_weights"}),
-    fits={"feedforward_modules": _is_names_or_pattern},
+    fits={"feedforward_modules": is_names_or_pattern},
 )

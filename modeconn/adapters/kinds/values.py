@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from re import _parser  # type: ignore[attr-defined]  # the only place where Python shows how a pattern is built
 from typing import Any
 
-_MOST_REPEATS = 4  # in one pattern: the time to fail grows with the length of a name to their number
+_MOST_REPEATS = 4  # on one way through a pattern: the time to fail grows with the length of a name to their number
+_DIGITS = ((48, 57), "CATEGORY_DIGIT")  # as Python holds [0-9] and \d
 
 
 def is_number(value: object) -> bool:
@@ -28,23 +29,57 @@ def is_pattern(value: object, fits: Callable[[object], bool]) -> bool:
     """Whether a value maps regular expressions to values that fit."""
     if value is None:
         return True
-    try:
-        return isinstance(value, dict) and all(is_regex(key) and fits(one) for key, one in value.items())
-    except (re.error, RecursionError, OverflowError):
-        return False
+    return isinstance(value, dict) and _is_safe(value) and all(fits(one) for one in value.values())
 
 
 def is_regex(pattern: str) -> bool:
     """Whether a regular expression is one that ends: some need longer than a life to say that a name does not match.
 
-    Those have a repeat or a choice within a repeat, as `(a+)+b`, or many repeats in a row.
+    Those have a repeat or a choice within a repeat, as `(a+)+b`, or many repeats in a row; of digits any number may be
+    repeated, as the numbers of layers are short.
 
     Raises:
         re.error: If it is none.
     """
     re.compile(pattern)
-    depths = list(_repeats(_parser.parse(pattern), 0))
-    return max(depths, default=0) <= 1 and len(depths) <= _MOST_REPEATS
+    tree = _parser.parse(pattern)
+    return max(_repeats(tree, 0), default=0) <= 1 and _in_a_row(tree) <= _MOST_REPEATS
+
+
+def is_names_or_pattern(value: object) -> bool:
+    """Whether a value is a list of names, a regular expression that ends, or none."""
+    return _is_safe([value]) if isinstance(value, str) else is_names(value)
+
+
+def is_patterns(value: object) -> bool:
+    """Whether a value is a list of regular expressions that end, or none."""
+    return is_names(value) and _is_safe(value or ())  # type: ignore[arg-type]  # a list of strings
+
+
+def _is_safe(patterns: Iterable[str]) -> bool:
+    """Whether all of some strings are regular expressions that end."""
+    try:
+        return all(is_regex(pattern) for pattern in patterns)
+    except (re.error, RecursionError, OverflowError):
+        return False
+
+
+def _in_a_row(node: Any) -> int:  # noqa: ANN401
+    """The most repeats that follow one another on a way through a pattern, those of digits left out."""
+    total = 0
+    for operation, value in node:
+        name = str(operation)
+        inner = [_in_a_row(part) for part in _patterns_in(value)]
+        total += max(inner, default=0) if name == "BRANCH" else sum(inner)
+        total += name.endswith("_REPEAT") and value[1] > 1 and not _is_digit(value[2])
+    return total
+
+
+def _is_digit(body: Any) -> bool:  # noqa: ANN401
+    """Whether what is repeated is one digit."""
+    if len(body) != 1 or str(body[0][0]) != "IN":
+        return False
+    return all(one == _DIGITS[0] or str(one) == _DIGITS[1] for _, one in body[0][1])
 
 
 def _repeats(node: Any, depth: int) -> Iterator[int]:  # noqa: ANN401  (trees of Python's own)
@@ -79,6 +114,12 @@ def is_names(value: object) -> bool:
 def is_bias(value: object) -> bool:
     """Whether a value says which biases of the base were trained."""
     return value in (None, "none", "all") or (isinstance(value, str) and value.endswith("_only"))
+
+
+def is_layers(value: object) -> bool:
+    """Whether a value is the number of a layer, a list of numbers, or none."""
+    numbers = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    return all(isinstance(one, int) and not isinstance(one, bool) for one in numbers)
 
 
 def is_text(value: object) -> bool:

@@ -45,12 +45,13 @@ def check_readable(name: str, module: nn.Module) -> None:
         AdapterError: If it is quantised.
     """
     linear: Any = module
-    dtype = linear.weight.dtype
-    if dtype not in _READABLE:
+    dtype, kind = linear.weight.dtype, type(linear.weight)
+    packed = kind.__module__.startswith("torchao.")  # shows the dtype that it is computed in
+    if dtype not in _READABLE or packed:
         raise AdapterError(
             f"the weight of {name} cannot be computed with",
             expected=f"one of {', '.join(str(one).removeprefix('torch.') for one in _READABLE)}",
-            got=f"{str(dtype).removeprefix('torch.')} in {type(module).__name__}",
+            got=f"{kind.__name__ if packed else str(dtype).removeprefix('torch.')} in {type(module).__name__}",
             remedy="load the base model without quantisation",
         )
 

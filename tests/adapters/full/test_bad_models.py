@@ -276,7 +276,9 @@ CONFIGS = {
         "remedy: take a model that this version of transformers has",
     ),
     "no head that is known": (
-        '{"model_type": "vit"}', "cannot tell what model .* is", "got: model_type 'vit', architectures None: TypeError",
+        '{"model_type": "wav2vec2"}',
+        "cannot tell what model .* is",
+        "got: model_type 'wav2vec2', architectures None: TypeError",
     ),
 }  # fmt: skip
 
