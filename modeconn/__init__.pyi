@@ -29,6 +29,8 @@ from .continual.methods.path_merge import PathMerge as PathMerge
 from .continual.methods.per_task import OneAdapterPerTask as OneAdapterPerTask
 from .continual.methods.progressive_prompts import ProgressivePrompts as ProgressivePrompts
 from .continual.methods.replay import Replay as Replay
+from .continual.plan import TrainPlan as TrainPlan
+from .continual.plan import plan_training as plan_training
 from .continual.scores import ScoreMatrix as ScoreMatrix
 from .continual.settings import TrainSettings as TrainSettings
 from .continual.trainer import TrainRun as TrainRun

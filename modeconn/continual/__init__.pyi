@@ -16,6 +16,8 @@ from .methods.path_merge import PathMerge as PathMerge
 from .methods.per_task import OneAdapterPerTask as OneAdapterPerTask
 from .methods.progressive_prompts import ProgressivePrompts as ProgressivePrompts
 from .methods.replay import Replay as Replay
+from .plan import TrainPlan as TrainPlan
+from .plan import plan_training as plan_training
 from .scores import ScoreMatrix as ScoreMatrix
 from .settings import TrainSettings as TrainSettings
 from .trainer import TrainRun as TrainRun

@@ -1,0 +1,115 @@
+"""What the study says: measures with intervals, differences on the same runs, and what predicts forgetting.
+
+    python analysis/ilora/summary.py [--results analysis/ilora/results]
+
+Reads `scores.csv` and `pairs.csv`. Writes `measures.csv` (one row a variant: the mean over runs, and the half-width of
+its 95 % interval by Student's t), `differences.csv` (the same of differences from sequential training and from replay
+on the same order and seed), `predictors.csv` (Spearman's rank correlation of every measure of a pair of checkpoints
+with what the old task lost between them; the interval is a bootstrap over whole runs) and the figure `stability`, and
+prints the tables.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from modeconn.continual import ScoreMatrix
+from modeconn.plotting import plot_stability, save_figure
+
+RUN = ["order", "seed"]
+MEASURES = ["average_accuracy", "average_incremental_accuracy", "learning_accuracy", "backward_transfer", "forgetting"]
+REFERENCES = ["sequential", "replay"]
+OUTCOMES = ["score_lost", "loss_gained"]
+RESAMPLES, LEVEL = 2000, 0.95
+
+
+def run_measures(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row a run: variant, order, seed, and what `ScoreMatrix` says."""
+    rows = [
+        dict(zip(["variant", *RUN], key, strict=True)) | ScoreMatrix.from_frame(own).summary()
+        for key, own in scores.groupby(["variant", *RUN], sort=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+def half_width(values: pd.Series) -> float:
+    """Of the interval of a mean by Student's t; NaN for one value."""
+    if len(values) < 2:
+        return float("nan")
+    return float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+
+
+def over_runs(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean and half-width of every measure."""
+    found = []
+    for key, own in rows.groupby(keys, sort=False):
+        cells = dict(zip(keys, key, strict=True)) | {"runs": len(own)}
+        for name in MEASURES:
+            cells |= {name: own[name].mean(), f"{name}_half_width": half_width(own[name])}
+        found.append(cells)
+    return pd.DataFrame(found)
+
+
+def differences(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every variant less a reference on the same order and seed."""
+    parts = []
+    for reference in REFERENCES:
+        base = rows[rows["variant"] == reference].set_index(RUN)[MEASURES]
+        for variant, own in rows[rows["variant"] != reference].groupby("variant", sort=False):
+            paired = (own.set_index(RUN)[MEASURES] - base).dropna().reset_index()
+            parts.append(paired.assign(variant=variant, reference=reference))
+    return over_runs(pd.concat(parts, ignore_index=True), ["variant", "reference"])
+
+
+def predictors(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlation of every measure with what was forgotten, over all pairs of consecutive checkpoints."""
+    names = [name for name in pairs.columns if name not in {*RUN, "variant", "number", "old", "new", *OUTCOMES}]
+    draws = _resampled(pairs)
+    rows = []
+    for outcome in OUTCOMES:
+        for name in names:
+            low, high = np.nanquantile([_rank(one, name, outcome) for one in draws], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            rows.append({"outcome": outcome, "measure": name, "spearman": _rank(pairs, name, outcome), "low": low,
+                         "high": high, "pairs": int(pairs[[name, outcome]].notna().all(axis=1).sum())})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _resampled(pairs: pd.DataFrame) -> list[pd.DataFrame]:
+    """Resamples of whole runs: pairs of one run are not independent."""
+    generator = np.random.default_rng(0)
+    runs = [own for _, own in pairs.groupby(["variant", *RUN], sort=False)]
+    return [pd.concat([runs[k] for k in generator.integers(len(runs), size=len(runs))]) for _ in range(RESAMPLES)]
+
+
+def _rank(pairs: pd.DataFrame, name: str, outcome: str) -> float:
+    """Spearman's correlation."""
+    own = pairs[[name, outcome]].dropna().rank().to_numpy()
+    return float(np.corrcoef(own, rowvar=False)[0, 1]) if len(own) > 2 and own.std(axis=0).all() else float("nan")
+
+
+def main() -> None:
+    """Make all tables and figures of what is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    folder: Path = parser.parse_args().results
+    scores, pairs = (pd.read_csv(folder / name) for name in ("scores.csv", "pairs.csv"))
+    rows = run_measures(scores)
+    made: dict[str, Callable[[], pd.DataFrame]] = {
+        "measures": lambda: over_runs(rows, ["variant"]),
+        "differences": lambda: differences(rows),
+        "predictors": lambda: predictors(pairs),
+    }
+    for name, make in made.items():
+        table = make()
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        print(f"\n{name}\n{table.round(3).to_string(index=False)}")
+    drawn = rows.rename(columns={"variant": "method"}).assign(adapter="lora")
+    save_figure(plot_stability(drawn), folder / "stability", table=drawn)
+
+
+if __name__ == "__main__":
+    main()
