@@ -13,6 +13,7 @@ from modeconn.continual.scores import SCORE_COLUMNS
 from modeconn.continual.share import parted, shares
 from modeconn.continual.state import TrainState, load_state, save_state
 from modeconn.continual.task_work import TaskWork, check_finite
+from modeconn.continual.tracking import tracked
 from modeconn.models.encoded import EncodedTask, ExampleSums
 from modeconn.runs import RunFolder
 
@@ -36,6 +37,13 @@ class TaskSequence:
 
     def train(self) -> None:
         """Train task after task; leaves checkpoints, the score matrix and the losses in the folder."""
+        settings = self.run.settings
+        names = settings.report_to if self.run.processes.is_main else ()
+        with tracked(names, self.folder.folder, settings.recorded()) as self.trackers:
+            self._train()
+
+    def _train(self) -> None:
+        """The same, followed by trackers."""
         state = self.run.processes.from_main(lambda: load_state(self.folder))
         if state is None:
             state = TrainState(scores=self._score_rows(0, self.run.scores(self.run.eval_sets)))
@@ -48,7 +56,9 @@ class TaskSequence:
                 self._save_checkpoints(self.names[state.task - 1])
                 state.trained, state.within = True, {}
                 self._keep(state)
-            state.scores += self._score_rows(self.after[state.task - 1], self._scores(state.task))
+            rows = self._score_rows(self.after[state.task - 1], self._scores(state.task))
+            self.trackers.log({f"{metric}/{task}": score for *_, task, metric, score in rows}, len(state.log))
+            state.scores += rows
             state.task, state.step, state.trained = state.task + 1, 0, False
             self._keep(state)
         self.run.processes.from_main(lambda: self._write(state))
@@ -65,7 +75,9 @@ class TaskSequence:
             parts = self.step(work, rows)
             state.step += 1
             check_finite(parts, work.data.task, state.step)
-            state.log.append({"task": work.data.task, "step": state.step, **parts, "learning_rate": work.rate})
+            numbers = {**parts, "learning_rate": work.rate}
+            state.log.append({"task": work.data.task, "step": state.step, **numbers})
+            self.trackers.log(numbers, len(state.log))
             work.end_step(state.step)
             if self.progress:
                 what = f"task {state.task} of {len(self.names)}: {work.data.task}"

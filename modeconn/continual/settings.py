@@ -93,6 +93,10 @@ class TrainSettings:
     )
     eval_split: str = field(default="test", metadata=flag_help("split that the score matrix is measured on"))
     token_budget: int = field(default=2048, metadata=flag_help("tokens a batch in evaluation, padding included"))
+    report_to: tuple[str, ...] = field(
+        default=(),
+        metadata=flag_help("trackers of accelerate that follow the run, such as tensorboard; none by default"),
+    )
     save_steps: int = field(default=0, metadata=flag_help("steps between kept states; 0 keeps one after every task"))
     seed: int = field(default=0, metadata=flag_help("seed of head, adapter, order and dropout"))
     device: str = field(default="cpu", metadata=flag_help("torch device"))
@@ -150,9 +154,9 @@ class TrainSettings:
         return values[0], values[1]
 
     def recorded(self) -> dict[str, Any]:
-        """The settings by name as a run records them: one number where it is the same for all tasks."""
+        """The settings by name as a run records them: one number where it is the same for all tasks, no trackers."""
         shared = {name: getattr(self, name)[0] for name in PER_TASK if len(set(getattr(self, name))) == 1}
-        return {**vars(self), **shared}
+        return {name: one for name, one in {**vars(self), **shared}.items() if name != "report_to"}
 
     def _check(self, name: str, expected: str, *, holds: bool) -> None:
         """Raises RunError unless a field's value may be used."""

@@ -11,6 +11,7 @@ from modeconn.continual.methods.method import Sequential
 from modeconn.continual.preparing import prepared
 from modeconn.continual.sequence import Progress, TaskSequence
 from modeconn.continual.settings import TrainSettings
+from modeconn.continual.tracking import check_trackers
 from modeconn.errors import RunError, listed
 from modeconn.evaluation.evaluate import check_tasks
 from modeconn.runs import RunFolder, read_csv, refuse_inputs_inside, resolved
@@ -83,6 +84,7 @@ def train(
     folders = folder_names(tasks)
     names = [folders[stage[-1] - 1] for stage in chosen.stages(len(tasks))]
     settings.for_task(1, len(names))
+    check_trackers(settings.report_to)
     processes = processes or Processes()
     _check_shared(chosen, processes)
     refuse_inputs_inside(output_dir, [base_model])

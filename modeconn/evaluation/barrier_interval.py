@@ -115,7 +115,8 @@ def interval_over_tasks(
         weights = averages or [trapezoid_weights(t)] * len(parts)
         above = [above_baseline(t, part.numerator, "chord") for part in parts]
         means = [p._replace(numerator=(a @ w)[:, None]) for p, a, w in zip(parts, above, weights, strict=True)]
-        return _interval_of_mean(resampled_mixture(means, **draws), **told)
+        smallest = min(len(part.denominator) for part in parts)
+        return _interval_of_mean(resampled_mixture(means, **draws), smallest, **told)
     floor = pointwise(baseline)
     if floor is not None:
         return interval_of_maximum(t, above_mixture(t, parts, floor, **draws), **told)
@@ -152,9 +153,11 @@ def _interval_of_parts(
     return interval_of_maximum(t[sample.family.middle], sample, **told)
 
 
-def _interval_of_mean(sample: Resampled, *, confidence: float, num_examples: int, seed: int) -> BarrierInterval:
-    """The interval of the one mean of a sample."""
-    found = mean_intervals(sample, confidence=confidence)
+def _interval_of_mean(
+    sample: Resampled, smallest: int, *, confidence: float, num_examples: int, seed: int
+) -> BarrierInterval:
+    """The interval of the one mean of a sample, and of how many examples the smallest task has."""
+    found = mean_intervals(sample, confidence=confidence, num_examples=smallest)
     value, low, high, corrected, p_value = (float(one[0]) for one in found)
     return BarrierInterval(
         value, np.nan, low, high, corrected, p_value, sample.effective(0), num_examples, confidence,

@@ -158,9 +158,10 @@ def _gains(
     behind = {"quantity": "behind the best", "value": values.max() - values[place]}
     if parts is not None:
         sample = resampled_mixture(_better(parts, place, ends), certain=ends == place, **settings)
-        usual = mean_intervals(sample, confidence=confidence)
+        smallest = min(len(part.denominator) for part in parts.values())
+        usual = mean_intervals(sample, confidence=confidence, num_examples=smallest)
         # Either gain may be the smaller: its high end holds if those of both do.
-        wide = mean_intervals(sample, confidence=(1 + confidence) / 2)
+        wide = mean_intervals(sample, confidence=(1 + confidence) / 2, num_examples=smallest)
         for number, row in enumerate(rows):
             row |= {"low": usual.low[number], "high": usual.high[number], "p_value": usual.p_value[number]}
         both |= {"low": usual.low.min(), "high": wide.high.min(), "p_value": usual.p_value.max()}

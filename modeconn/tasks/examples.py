@@ -118,7 +118,7 @@ def examples_from(
             faults.setdefault(result, []).append(index)
     passed = {fault: faults.pop(fault) for fault in list(faults) if fault.unlisted and unlisted == "leave-out"}
     if faults:
-        raise _faulty(faults, len(records), columns, labels, where)
+        raise _faulty(faults, len(records), _expected(records, columns, labels), where)
     examples = tuple(result for result in read if isinstance(result, Example))
     if not examples:
         raise _nothing_left(passed, labels, where)
@@ -223,19 +223,20 @@ def _text_fault(value: object, column: str) -> Fault | None:
     return None
 
 
-def _faulty(
-    faults: dict[Fault, list[int]], total: int, columns: Columns, labels: tuple[str, ...] | None, where: str
-) -> TaskError:
+def _expected(records: Sequence[object], columns: Columns, labels: tuple[str, ...] | None) -> str:
+    """What every example should have, in words."""
+    prompts = [record.get(columns.prompt) for record in records if isinstance(record, Mapping)]
+    pictured = columns.prompt == IMAGE_COLUMN or any(map(is_image, prompts))
+    asked = (
+        f"an image as {columns.prompt!r} and text" if pictured else f"text that is not blank as {columns.prompt!r} and"
+    )
+    within = "" if labels is None else f"; the label set is {listed(map(_short, labels))}"
+    return f"{asked} {columns.answer!r} in every example{within}"
+
+
+def _faulty(faults: dict[Fault, list[int]], total: int, expected: str, where: str) -> TaskError:
     """One error for all faults of a split."""
     count = sum(map(len, faults.values()))
-    asked = (
-        f"an image as {columns.prompt!r} and text"
-        if columns.prompt == IMAGE_COLUMN
-        else f"text that is not blank as {columns.prompt!r} and"
-    )
-    expected = f"{asked} {columns.answer!r} in every example"
-    if labels is not None:
-        expected += f"; the label set is {listed(map(_short, labels))}"
     told = [f"{fault.what} in {_indices(indices)}" for fault, indices in list(faults.items())[:_SHOWN]]
     if len(faults) > _SHOWN:
         told.append(f"{len(faults) - _SHOWN} faults more")

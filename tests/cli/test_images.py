@@ -18,7 +18,7 @@ SHORT = ["--num-train-epochs", "6", "--learning-rate", "2e-2", "--per-device-tra
 def image_folder(folder: Path, labels: tuple[str, ...]) -> str:
     """A task as `SPLIT/CLASS/FILE.png`."""
     rng = np.random.default_rng(0)
-    for split in ("train", "test"):
+    for split in ("train", "eval", "test"):
         for label in labels:
             (folder / split / label).mkdir(parents=True)
             for number in range(12):
@@ -83,7 +83,7 @@ def test_representations_of_images_are_compared(run: Path, folders: list[str], t
 
 def test_a_merged_point_keeps_the_image_processor(run: Path, folders: list[str], tmp_path: Path) -> None:
     fitted, merged = tmp_path / "fit", tmp_path / "merged"
-    command = ["fit", *ends(run), "--tasks", *folders, "--num-steps", "2", "--eval-split", "test", "--quiet"]
+    command = ["fit", *ends(run), "--tasks", *folders, "--num-steps", "2", "--quiet"]
     assert main([*command, "--output-dir", str(fitted)]) == 0
     assert main(["export", "--path", str(fitted), "--t", "0.5", "--merged", "--output-dir", str(merged)]) == 0
     assert (merged / "preprocessor_config.json").exists()

@@ -106,7 +106,9 @@ def test_classes_without_images_are_told(pets):
 
 def test_classes_without_a_split_are_told(tmp_path):
     write(tmp_path, "cat", "", "1.png")
-    with pytest.raises(TaskError, match=r"(?s)holds images, but no splits of them.*got: the folders cat\n.*put the folders"):
+    with pytest.raises(
+        TaskError, match=r"(?s)holds images, but no splits of them.*got: the folders cat\n.*put the folders"
+    ):
         Task.load(tmp_path)
 
 

@@ -134,6 +134,12 @@ def test_another_column_may_hold_the_images():
     assert np.array_equal(pixels_of(task), GREY[..., None])
 
 
+def test_a_fault_in_another_column_is_told_as_an_image():
+    records = [{"img": GREY, "species": 0}, {"img": GREY / 2, "species": 1}]
+    with pytest.raises(TaskError, match=r"(?s)expected: an image as 'img' and text 'species'.*of float64 in example 1"):
+        Task.from_records("p", {"test": records}, labels=["a", "b"], prompt_column="img", answer_column="species")
+
+
 def test_images_and_texts_do_not_mix():
     records = [{"image": GREY, "label": "cat"}]
     images = one(GREY).split("test")

@@ -122,6 +122,6 @@ ROAD = Kind(
     "ROAD",
     read_road,
     frozenset({"group_size", "init_weights", "variant"}),
-    fits={"group_size": is_rank, "variant": lambda value: value in _PER_OUTPUT},
+    fits={"group_size": is_rank, "variant": lambda value: isinstance(value, str) and value in _PER_OUTPUT},
     scalings=_scalings,
 )

@@ -49,5 +49,6 @@ def test_shapes_that_do_not_fit(changed, settings, told):
     fails("ROAD", TENSORS | changed, "the tensors of q in the adapter do not fit together", told, **settings)
 
 
-def test_an_unknown_variant():
-    fails("ROAD", TENSORS, "settings that cannot be read", "variant='road_3'", variant="road_3")
+@pytest.mark.parametrize("variant", ["road_3", ["road_1"], {"q": "road_1"}])
+def test_an_unknown_variant(variant):
+    fails("ROAD", TENSORS, "settings that cannot be read", f"variant={variant!r}", variant=variant)
