@@ -45,7 +45,44 @@ def test_a_buffer_goes_on_as_if_it_had_not_stopped(policy: str) -> None:
             buffer.add((1, row))
     assert second.references == straight.references
     assert second.sample(3) == straight.sample(3)
-    assert len(second) == 5 if policy != "ring" else len(second) <= 5
+    assert len(second) == 5
+
+
+@pytest.mark.parametrize("policy", ["reservoir", "ring", "balanced"])
+def test_tokens_are_limited_too(policy: str) -> None:
+    buffer = ReplayBuffer(50, policy, max_tokens=100)  # type: ignore[arg-type]
+    lengths = {(task, row): 5 + (7 * row + task) % 13 for task in range(3) for row in range(40)}
+    for reference, tokens in lengths.items():
+        buffer.add(reference, tokens)
+        assert buffer.num_tokens <= 100
+    assert buffer.num_tokens == sum(lengths[one] for one in buffer.references)
+    assert buffer.num_tokens > 100 - 2 * 17  # one was too many, one more at most would have fitted
+    held = Counter(task for task, _ in buffer.references)
+    of_tasks = [sum(lengths[one] for one in buffer.references if one[0] == task) for task in held]
+    if policy != "reservoir":
+        assert len(held) == 3
+        assert max(of_tasks) - min(of_tasks) <= 2 * 17
+    if policy == "ring":
+        assert all((task, row) in buffer.references for task, count in held.items() for row in range(40 - count, 40))
+
+
+def test_a_reservoir_of_tokens_keeps_examples_of_one_length_with_the_same_probability() -> None:
+    kept: Counter[tuple[int, int]] = Counter()
+    for seed in range(2000):
+        buffer = ReplayBuffer(100, "reservoir", seed=seed, max_tokens=35)
+        for row in range(20):
+            buffer.add((0, row), tokens=7)
+        assert len(buffer) == 5
+        kept.update(buffer.references)
+    assert all(abs(kept[0, row] / 2000 - 5 / 20) < 4 * (0.25 * 0.75 / 2000) ** 0.5 for row in range(20))
+
+
+def test_an_example_of_more_tokens_than_the_buffer_is_not_kept() -> None:
+    buffer = ReplayBuffer(10, max_tokens=8)
+    buffer.add((0, 0), tokens=5)
+    buffer.add((0, 1), tokens=9)
+    assert (0, 1) not in buffer.references
+    assert buffer.num_tokens <= 8
 
 
 def test_a_draw_holds_different_examples() -> None:

@@ -59,7 +59,7 @@ class DERpp(Replay):
         mine.check("logit_weight", "0 or more", holds=mine.logit_weight >= 0)
         mine.check("num_logits", "1 or more, or none for all", holds=mine.num_logits is None or mine.num_logits >= 1)
         mine.check("logits_from", "trajectory or end", holds=mine.logits_from in get_args(Source))
-        mine._following = ReplayBuffer(mine.buffer_size, mine.buffer_policy, seed=run.settings.seed + 1)
+        mine._following = mine.new_buffer(run.settings.seed + 1)
         mine._stored, mine._sightings, mine._coming, mine._task = {}, Counter(), [], 0
         return mine
 
@@ -142,5 +142,5 @@ class DERpp(Replay):
 
 
 def _hold(buffer: ReplayBuffer, other: ReplayBuffer) -> None:
-    """Let a buffer hold what another does, and go on with its own random numbers."""
-    buffer.restore({**other.state(), "generator": buffer.state()["generator"]})
+    """Let a buffer hold what another does, and go on with its own draws."""
+    buffer.restore({**other.state(), "draws": buffer.state()["draws"]})

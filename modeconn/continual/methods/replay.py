@@ -23,11 +23,13 @@ class Replay(Sequential):
     Attributes:
         buffer_size: Examples that the buffer holds.
         buffer_policy: "reservoir", "ring" or "balanced", see `ReplayBuffer`.
+        buffer_tokens: Tokens that it holds, where these are limited, too.
         memory_batch_size: Examples of the buffer that join a step; None takes as many as the task's own.
     """
 
     buffer_size: int = 500
     buffer_policy: Policy = "reservoir"
+    buffer_tokens: int | None = None
     memory_batch_size: int | None = None
     buffer: ReplayBuffer = field(init=False, repr=False, compare=False)
 
@@ -40,8 +42,15 @@ class Replay(Sequential):
         mine.check("memory_batch_size", "1 or more", holds=mine.memory_batch_size is None or mine.memory_batch_size > 0)
         expected = f"at least the {mine.num_replayed} examples that join a step"
         mine.check("buffer_size", expected, holds=mine.buffer_size >= mine.num_replayed)
-        mine.buffer = ReplayBuffer(mine.buffer_size, mine.buffer_policy, seed=run.settings.seed)
+        least = mine.num_replayed * mine._longest()
+        held = mine.buffer_tokens is None or mine.buffer_tokens >= least
+        mine.check("buffer_tokens", f"at least {least}, for the longest examples that may join a step", holds=held)
+        mine.buffer = mine.new_buffer(run.settings.seed)
         return mine
+
+    def new_buffer(self, seed: int) -> ReplayBuffer:
+        """An empty buffer."""
+        return ReplayBuffer(self.buffer_size, self.buffer_policy, seed=seed, max_tokens=self.buffer_tokens)
 
     @property
     def num_replayed(self) -> int:
@@ -58,10 +67,14 @@ class Replay(Sequential):
 
     def fill(self, buffer: ReplayBuffer, number: int) -> None:
         """The examples of task `number`, counted from 1, go by a buffer in a random order."""
-        rows = len(self.run.train_sets[number - 1].rows.rows)
+        rows = self.run.train_sets[number - 1].rows.rows
         generator = torch.Generator().manual_seed(self.run.settings.seed * 1_000_003 + number)
-        for row in torch.randperm(rows, generator=generator).tolist():
-            buffer.add((number - 1, row))
+        for row in torch.randperm(len(rows), generator=generator).tolist():
+            buffer.add((number - 1, row), self.run.family.length(rows[row]))
+
+    def _longest(self) -> int:
+        """The tokens of the longest example of all tasks."""
+        return max(self.run.family.length(row) for split in self.run.train_sets for row in split.rows.rows)
 
     def state(self) -> State:
         """The buffer."""
