@@ -1,10 +1,10 @@
 """Continual-learning methods side by side: the same tasks, seeds and orders for each, one score matrix a run.
 
-    python analysis/ilora/study.py --base-model data/base --tasks data/tasks --output-dir runs/ilora
+    python -m analysis.ilora.study --base-model data/base --tasks data/tasks --output-dir runs/ilora
 
 Two tables grow run by run: `scores.csv` (every run's score matrix) and `pairs.csv` (what lies between consecutive
-checkpoints, see pairs.py). A run that stands in the first is not made again, an interrupted one goes on: the script may
-be stopped and started at any time, also elsewhere with the tables of before. `summary.py` reads them.
+checkpoints, see `analysis/pairs.py`). A run that stands in the first is not made again, an interrupted one goes on: the
+script may be stopped and started at any time, also elsewhere with the tables of before. `summary.py` reads them.
 """
 
 import argparse
@@ -16,9 +16,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-from pairs import pair_rows
 
 import modeconn as mc
+from analysis.pairs import pair_rows
+from analysis.tables import append, finished
 from modeconn.continual import ScoreMatrix
 
 ORDERS = {
@@ -94,18 +95,6 @@ def train(cell: Cell, base_model: str, tasks: Mapping[str, mc.Task], folder: Pat
     )
 
 
-def append(rows: pd.DataFrame, file: Path) -> None:
-    """Add rows to a table that may be there."""
-    if len(rows):
-        former = [pd.read_csv(file)] if file.exists() else []
-        pd.concat([*former, rows], ignore_index=True).to_csv(file, index=False, float_format="%.6g")
-
-
-def finished(file: Path) -> set[tuple[Any, ...]]:
-    """The runs that stand in a table."""
-    return set(pd.read_csv(file)[KEYS].itertuples(index=False, name=None)) if file.exists() else set()
-
-
 def main() -> None:
     """Make every run that is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -123,7 +112,7 @@ def main() -> None:
     tasks = {name: mc.Task.load(arguments.tasks / name) for name in ORDERS["forward"]}
     scores, pairs = arguments.results / "scores.csv", arguments.results / "pairs.csv"
     for cell in cells(arguments.variants, arguments.seeds, arguments.orders):
-        if tuple(cell.keys.values()) in finished(scores):
+        if tuple(cell.keys.values()) in finished(scores, KEYS):
             continue
         run = train(cell, arguments.base_model, tasks, arguments.output_dir)
         between = pair_rows(run, [tasks[name] for name in ORDERS[cell.order]])

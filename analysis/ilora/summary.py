@@ -1,6 +1,6 @@
 """What the study says: measures with intervals, differences on the same runs, and what predicts forgetting.
 
-    python analysis/ilora/summary.py [--results analysis/ilora/results]
+    python -m analysis.ilora.summary [--results analysis/ilora/results]
 
 Reads `scores.csv` and `pairs.csv`. Writes `measures.csv` (one row a variant: the mean over runs, and the half-width of
 its 95 % interval by Student's t), `differences.csv` (the same of differences from sequential training and from replay
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from analysis.tables import over_runs
 from modeconn.continual import ScoreMatrix
 from modeconn.plotting import plot_stability, save_figure
 
@@ -36,24 +36,6 @@ def run_measures(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def half_width(values: pd.Series) -> float:
-    """Of the interval of a mean by Student's t; NaN for one value."""
-    if len(values) < 2:
-        return float("nan")
-    return float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
-
-
-def over_runs(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Mean and half-width of every measure."""
-    found = []
-    for key, own in rows.groupby(keys, sort=False):
-        cells = dict(zip(keys, key, strict=True)) | {"runs": len(own)}
-        for name in MEASURES:
-            cells |= {name: own[name].mean(), f"{name}_half_width": half_width(own[name])}
-        found.append(cells)
-    return pd.DataFrame(found)
-
-
 def differences(rows: pd.DataFrame) -> pd.DataFrame:
     """Every variant less a reference on the same order and seed."""
     parts = []
@@ -62,7 +44,7 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
         for variant, own in rows[rows["variant"] != reference].groupby("variant", sort=False):
             paired = (own.set_index(RUN)[MEASURES] - base).dropna().reset_index()
             parts.append(paired.assign(variant=variant, reference=reference))
-    return over_runs(pd.concat(parts, ignore_index=True), ["variant", "reference"])
+    return over_runs(pd.concat(parts, ignore_index=True), ["variant", "reference"], MEASURES)
 
 
 def predictors(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +81,7 @@ def main() -> None:
     scores, pairs = (pd.read_csv(folder / name) for name in ("scores.csv", "pairs.csv"))
     rows = run_measures(scores)
     made: dict[str, Callable[[], pd.DataFrame]] = {
-        "measures": lambda: over_runs(rows, ["variant"]),
+        "measures": lambda: over_runs(rows, ["variant"], MEASURES),
         "differences": lambda: differences(rows),
         "predictors": lambda: predictors(pairs),
     }

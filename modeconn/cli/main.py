@@ -4,6 +4,7 @@
 """
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -112,6 +113,8 @@ def _run(verb: str, command: Command, arguments: list[str], processes: "Processe
     """Imports a command, parses its settings and runs it."""
     from modeconn.cli.flags import parse_settings
 
+    for name in ("torchao", "bitsandbytes", "torch.utils._pytree"):  # remarks on parts for other devices, if installed
+        logging.getLogger(name).setLevel(logging.ERROR)
     module = importlib.import_module(command.module)
     settings = parse_settings(
         module.Settings,

@@ -15,6 +15,7 @@ from modeconn.continual.starting import FULL, new_adapter
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.family import Classifier
 from modeconn.models.prompted import Prompted
+from modeconn.models.sources import quiet_transformers
 
 
 class Learner(Protocol):
@@ -94,7 +95,8 @@ class WholeModel:
 
     def save(self, folder: Path) -> None:
         """Write the model and its tokenizer as transformers does."""
-        self.module.save_pretrained(folder)
+        with quiet_transformers():
+            self.module.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
 
 

@@ -71,8 +71,16 @@ def shares(batches: Sequence[Batch]) -> list[Share]:
     return [Share(*(count / total for count, total in zip(row, totals, strict=True))) for row in counts]
 
 
-def text_positions(batch: Batch) -> torch.Tensor:
-    """`[B, L]`: the positions with text of a batch, `[1, T]` if packed; an encoder-decoder's are its decoder's."""
+def text_positions(batch: Batch, states: torch.Tensor | None = None) -> torch.Tensor:
+    """`[B, L]`: the positions with text of a batch, `[1, T]` if packed; an encoder-decoder's are its decoder's.
+
+    Args:
+        batch: The batch.
+        states: Hidden states `[B, L, D]` of a layer, whose positions are meant. Layers of some models of images have
+            fewer than others; all of an image's count.
+    """
+    if states is not None and "pixel_values" in batch.inputs:
+        return states.new_ones(states.shape[:2], dtype=torch.bool)
     if batch.packed is not None:
         return torch.ones_like(batch.inputs["input_ids"], dtype=torch.bool)
     if "decoder_input_ids" not in batch.inputs:

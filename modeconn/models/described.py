@@ -12,7 +12,7 @@ from modeconn.errors import ModelError
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.families import family_of
 from modeconn.models.loading import load_reader
-from modeconn.models.sources import from_local_first
+from modeconn.models.sources import NO_CODE, from_local_first
 
 
 def described(source: str | Path, *, task_type: str, labels: Sequence[str] = ()) -> AdapterModel:
@@ -26,7 +26,7 @@ def described(source: str | Path, *, task_type: str, labels: Sequence[str] = ())
     Raises:
         ModelError: If config or tokenizer cannot be read, or transformers has no such model.
     """
-    config = from_local_first(AutoConfig.from_pretrained, source)
+    config = from_local_first(AutoConfig.from_pretrained, source, **NO_CODE)
     if task_type in CLASSIFIERS and labels:
         config.num_labels = len(labels)
     try:

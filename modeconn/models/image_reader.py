@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoImageProcessor
 
 from modeconn.errors import ModelError, TaskError, listed
-from modeconn.models.sources import from_local_first, quiet_transformers, told
+from modeconn.models.sources import NO_CODE, from_local_first, quiet_transformers, told
 from modeconn.tasks.image_rows import sizes_differ
 from modeconn.tasks.images import ImageFault, StoredImage
 
@@ -49,6 +49,11 @@ class ImageReader:
         if len({tuple(one.shape) for one in made}) > 1:
             raise sizes_differ(tuple(one.shape) for one in made)
         return torch.stack(made)
+
+    @property
+    def model_max_length(self) -> int:
+        """What a tokenizer calls so: all images have one length."""
+        return self.num_tokens
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def load_image_reader(source: str | Path, module: Any) -> ImageReader:  # noqa: 
     _check_backbone(module)
     try:
         with quiet_transformers():
-            processor = from_local_first(AutoImageProcessor.from_pretrained, source, backend="pil")
+            processor = from_local_first(AutoImageProcessor.from_pretrained, source, backend="pil", **NO_CODE)
     except ModelError as error:
         raise ModelError(
             f"the base model {source} has no image processor that can be read",

@@ -20,7 +20,7 @@ from modeconn.errors import ModelError, listed
 from modeconn.models.expert_products import settle_experts
 from modeconn.models.image_reader import load_image_reader
 from modeconn.models.quantised import check_in_full_precision, settle
-from modeconn.models.sources import from_local_first, quiet_transformers, told
+from modeconn.models.sources import NO_CODE, from_local_first, quiet_transformers, told
 from modeconn.models.vocabulary import fit_vocabulary
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -61,7 +61,7 @@ def as_device(device: str | torch.device) -> torch.device:
 
 def guess_task_type(source: str | Path) -> str:
     """The task type of a base model, by its config (see `task_type_of`)."""
-    return task_type_of(from_local_first(AutoConfig.from_pretrained, source))
+    return task_type_of(from_local_first(AutoConfig.from_pretrained, source, **NO_CODE))
 
 
 class LoadedBase(NamedTuple):
@@ -106,11 +106,11 @@ def load_base(
             got=repr(task_type),
             remedy="give task_type, or set it in adapter_config.json",
         )
-    kwargs: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, **(options or {})}
+    kwargs: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, **NO_CODE, **(options or {})}
     if task_type in CLASSIFIERS and num_labels is not None:
         kwargs |= {"num_labels": num_labels, "ignore_mismatched_sizes": True}
     if "quantization_config" in kwargs:
-        check_in_full_precision(from_local_first(AutoConfig.from_pretrained, source))
+        check_in_full_precision(from_local_first(AutoConfig.from_pretrained, source, **NO_CODE))
     loader = getattr(transformers, AUTO_CLASSES[task_type]).from_pretrained
     with quiet_transformers():
         model, info = from_local_first(loader, source, **kwargs)
@@ -215,7 +215,7 @@ def load_tokenizer(source: str | Path) -> Any:  # noqa: ANN401
     Raises:
         ModelError: If it cannot be read.
     """
-    return from_local_first(AutoTokenizer.from_pretrained, source)
+    return from_local_first(AutoTokenizer.from_pretrained, source, **NO_CODE)
 
 
 def longest_input(model: nn.Module, tokenizer: Any) -> int:  # noqa: ANN401

@@ -9,6 +9,8 @@ import transformers
 
 from modeconn.errors import ModelError
 
+NO_CODE = {"trust_remote_code": False}  # left out, transformers asks on the terminal whether to run a model's own code
+
 
 def from_local_first(loader: Callable[..., Any], source: str | Path, **kwargs: Any) -> Any:  # noqa: ANN401
     """Call a `from_pretrained` of transformers on local files, then on the hub where `source` is no folder."""

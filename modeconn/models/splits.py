@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from modeconn.errors import ModelError
 from modeconn.models.encoded import EncodedTask
 from modeconn.models.family import Causal, Classifier, Family
 from modeconn.models.generating import questions_for
 from modeconn.models.heads import without_classes
-from modeconn.models.image_classifier import check_kind
+from modeconn.models.image_classifier import ImageClassifier, check_kind
 from modeconn.models.packed_rows import by_context
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
@@ -60,11 +61,18 @@ def encode_split(
 
 
 def check_followed(family: Family, settings: EncodingSettings) -> None:
-    """Raise if the settings ask for what only a classifier does: it would silently not be done.
+    """Raise if the settings ask for what only a classifier does, or a model of texts: it would silently not be done.
 
     Raises:
-        ModelError: If labels are to be masked, and the model has no classes.
+        ModelError: If labels are to be masked, and the model has no classes; or images to be cut like texts.
     """
+    if settings.max_length is not None and isinstance(family, ImageClassifier):
+        raise ModelError(
+            "max_length (--max-length) cannot be followed: the model reads images",
+            expected="a model of texts, whose prompts may be cut",
+            got=f"max_length={settings.max_length} for a model of the kind {family.task_type}",
+            remedy="leave it out; the image processor decides the size of images",
+        )
     if settings.mask_labels and not isinstance(family, Classifier):
         raise without_classes("mask_labels (--mask-labels)", family.task_type)
 

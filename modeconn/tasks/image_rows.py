@@ -1,9 +1,13 @@
 """Images as rows that a model scores."""
 
 import hashlib
+import math
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from modeconn.errors import TaskError, listed
@@ -14,6 +18,7 @@ from modeconn.tasks.rows import EncodedRows, Row
 from modeconn.tasks.task import Task
 
 _PIECE = 64  # images that are decoded at once
+_MOST_IN_MEMORY = 1 << 30  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +69,8 @@ class ImageRow(Row):
 def encode_images(task: Task, split: str, reader: ImageReader, *, labels: Sequence[str]) -> EncodedRows:
     """Rows for a classifier of images: the target is the answer's place in `labels`.
 
-    The images are decoded once, and held in memory as the model reads them: 4 bytes for each of C x H x W numbers.
+    The images are decoded once, and held as the model reads them: 4 bytes for each of C x H x W numbers. Splits of more
+    than 1 GiB are held in a temporary file, of which the system keeps in memory what there is room for.
 
     Args:
         task: A task of images.
@@ -73,7 +79,8 @@ def encode_images(task: Task, split: str, reader: ImageReader, *, labels: Sequen
         labels: The classes in the order of the head.
 
     Raises:
-        TaskError: If an answer is not one of `labels`, or an image cannot be read any more.
+        TaskError: If an answer is not one of `labels`, an image cannot be read any more, or the folder of temporary
+            files is too small.
     """
     answers = class_numbers(task, split, labels)
     examples = [example for example in task.split(split) if isinstance(example, ImageExample)]
@@ -111,8 +118,26 @@ def _read(examples: Sequence[ImageExample], reader: ImageReader) -> torch.Tensor
         some = examples[start : start + _PIECE]
         piece = reader.read([one.image for one in some], names=[one.shown for one in some])
         if start == 0:
-            values = torch.empty(len(examples), *piece.shape[1:])
+            values = _room(len(examples), *piece.shape[1:])
         if piece.shape[1:] != values.shape[1:]:
             raise sizes_differ({tuple(piece.shape[1:]), tuple(values.shape[1:])})
         values[start : start + len(some)] = piece
     return values
+
+
+def _room(*shape: int) -> torch.Tensor:
+    """A tensor to be filled; a large one is that of a file without a name, which goes when the tensor goes."""
+    size = 4 * math.prod(shape)
+    if size <= _MOST_IN_MEMORY:
+        return torch.empty(*shape)
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free  # asked first: a mapped file that does not fit ends the process
+    if size > free:
+        raise TaskError(
+            "there is no room for the images of a split",
+            expected=f"{size / 2**30:.1f} GiB in the folder of temporary files, {folder}",
+            got=f"{free / 2**30:.1f} GiB",
+            remedy="name a larger folder with TMPDIR, or take fewer images",
+        )
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))

@@ -169,7 +169,7 @@ class Task:
             name: The task's name; by default that of task.json, of the folder, the file or the data set.
             labels: The label set in order; by default that of task.json or of the data set's features.
             metric: By default that of task.json, else `accuracy` with labels and `exact_match` without.
-            prompt_column: The column of prompts, if not `prompt` or `text`.
+            prompt_column: The column of prompts, if not `prompt`, `text` or `image`.
             answer_column: The column of answers, if not `answer` or `label`.
             splits: Split of the task -> its name in the source (a file's stem or name, a split of the data
                 set). Only these are read; by default all that have a usual name.
@@ -205,7 +205,7 @@ class Task:
             splits: Records or examples of `train`, `eval` and `test`, those that exist.
             labels: The label set in order.
             metric: By default `accuracy` with labels and `exact_match` without.
-            prompt_column: The column of prompts, if not `prompt` or `text`.
+            prompt_column: The column of prompts, if not `prompt`, `text` or `image`.
             answer_column: The column of answers, if not `answer` or `label`.
             source: Where the data come from, in words.
             unlisted: What becomes of answers that are not among the labels, as in `load`.
@@ -247,7 +247,7 @@ class Task:
             name: The task's name.
             labels: The label set in order; by default that of the answer column's ClassLabel.
             metric: By default `accuracy` with labels and `exact_match` without.
-            prompt_column: The column of prompts, if not `prompt` or `text`.
+            prompt_column: The column of prompts, if not `prompt`, `text` or `image`.
             answer_column: The column of answers, if not `answer` or `label`.
             splits: Split of the task -> split of the data set; by default all that have a usual name.
             source: Where the data come from, in words.

@@ -8,7 +8,14 @@ import pytest
 import torch
 from peft import PeftModel
 from tiny_images import LABELS, image_task, make_vit
-from transformers import ResNetConfig, ResNetForImageClassification, ViTForImageClassification
+from transformers import (
+    AutoModelForImageClassification,
+    ConvNextConfig,
+    ResNetConfig,
+    ResNetForImageClassification,
+    SwinConfig,
+    ViTForImageClassification,
+)
 
 import modeconn as mc
 from modeconn.continual import TrainRun, train
@@ -17,6 +24,11 @@ from modeconn.continual.methods import ILoRA, Replay, Sequential
 FAST: Mapping[str, Any] = {"num_train_epochs": 12, "learning_rate": 2e-2, "per_device_train_batch_size": 8}
 SEQUENCE = [image_task("first", LABELS[:2]), image_task("second", LABELS[2:])]
 REPLAY: Mapping[str, Any] = {"buffer_size": 16, "memory_batch_size": 8}
+_SEEN: dict[str, Any] = {"image_size": 8, "num_channels": 1, "patch_size": 2}
+STAGED = {  # models whose layers have fewer and fewer positions
+    "swin": SwinConfig(**_SEEN, embed_dim=8, depths=[1, 1, 1], num_heads=[1, 2, 2], window_size=1),
+    "convnext": ConvNextConfig(**_SEEN, hidden_sizes=[8, 16, 16], depths=[1, 1, 1], num_stages=3),
+}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +102,19 @@ def test_the_consistency_of_ilora_acts(base: Path, tmp_path: Path) -> None:
         for weight in (0.0, 5.0)
     ]
     assert points(runs[0])[0].fingerprint == points(runs[1])[0].fingerprint  # nothing is replayed yet
+    assert points(runs[0])[1].fingerprint != points(runs[1])[1].fingerprint
+
+
+@pytest.mark.parametrize("kind", ["swin", "convnext"])
+def test_layers_of_different_sizes_are_held_together(kind: str, base: Path, tmp_path: Path) -> None:
+    AutoModelForImageClassification.from_config(STAGED[kind]).save_pretrained(tmp_path / kind)
+    shutil.copy(base / "preprocessor_config.json", tmp_path / kind)
+    settings = {**FAST, "num_train_epochs": 1, "target_modules": ["pwconv1"] if kind == "convnext" else None}
+    runs = [
+        train(tmp_path / f"{weight}", tmp_path / kind, SEQUENCE, method=method, **settings)
+        for weight in (0.0, 5.0)
+        for method in [ILoRA(consistency_weight=weight, layers="all", **REPLAY)]
+    ]
     assert points(runs[0])[1].fingerprint != points(runs[1])[1].fingerprint
 
 

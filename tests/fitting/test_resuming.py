@@ -89,7 +89,7 @@ def test_a_fit_that_is_interrupted_in_a_validation_makes_it_when_it_goes_on(monk
         patch.setattr(Validation, "losses", interrupted)
         with pytest.raises(KeyboardInterrupt):
             toy_fit(store=store)
-    assert validations == [0, 4]
+    assert validations == [0, 0, 4]  # the ends once, and the positions of two validations
     assert (store.state.step, store.state.validated_step) == (4, 0)
     assert bits(toy_fit(store=store)) == bits(toy_fit())
 

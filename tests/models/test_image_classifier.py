@@ -23,6 +23,7 @@ from transformers import (
 )
 
 import modeconn as mc
+from modeconn.continual import train
 from modeconn.models.image_reader import image_facts
 
 TASK = image_task("halves", LABELS[:3])
@@ -190,6 +191,24 @@ def test_texts_are_refused_by_a_model_of_images(model: mc.AdapterModel) -> None:
     expected = r"(?s)^the task tone cannot be given to this model.*a task of images.*got: a task of texts"
     with pytest.raises(mc.TaskError, match=expected):
         model.encode(text)
+
+
+def test_images_have_one_length_and_are_not_cut(model: mc.AdapterModel) -> None:
+    assert model.longest == 5
+    with pytest.raises(mc.ModelError, match=r"(?s)max_length .--max-length. cannot be followed.*got: max_length=3 for"):
+        model.encode(TASK, settings=mc.EncodingSettings(max_length=3))
+
+
+def test_a_head_of_its_own_is_taken_for_each_task(base: Path, tmp_path: Path) -> None:
+    tasks = [image_task("rows", LABELS[:2]), image_task("columns", LABELS[2:])]
+    runs = [train(tmp_path / task.name, base, [task], num_train_epochs=1) for task in tasks]
+    ends = [mc.Adapter.from_pretrained(run.checkpoints[0]) for run in runs]
+    line = mc.LinearPath(*ends, heads="own")
+    model = mc.AdapterModel.from_pretrained(adapters=line.points)
+    frame = mc.evaluate_path(line, model, tasks, num_points=2).frame.set_index(["task", "t"])["score"]
+    for task, run, t in zip(("rows", "columns"), runs, (0.0, 1.0), strict=True):
+        scores = run.scores.set_index(["after_task", "metric"])["score"]
+        assert frame[task, t] == scores[1, "accuracy"]
 
 
 @pytest.mark.parametrize("family", ["llama", "bert", "t5"])

@@ -67,9 +67,25 @@ def test_a_decoder_saved_as_a_classifier_is_one(tmp_path):
 
 
 def test_a_task_type_that_cannot_be_evaluated_is_refused(bases):
-    expected = r"'TOKEN_CLS' cannot be evaluated\n  expected: CAUSAL_LM, IMAGE_CLASSIFICATION, SEQ_2_SEQ_LM, SEQ_CLS\n  got: 'TOKEN_CLS'"
-    with pytest.raises(ModelError, match=expected):
+    kinds = "CAUSAL_LM, IMAGE_CLASSIFICATION, SEQ_2_SEQ_LM, SEQ_CLS"
+    with pytest.raises(ModelError, match=rf"'TOKEN_CLS' cannot be evaluated\n  expected: {kinds}\n  got: 'TOKEN_CLS'"):
         mc.AdapterModel.from_pretrained(bases("bert"), task_type="TOKEN_CLS")
+
+
+def test_code_that_comes_with_a_base_is_never_run(bases, tmp_path, monkeypatch):
+    """Nor does transformers ask on the terminal whether to run it."""
+    folder, ran = tmp_path / "base", tmp_path / "ran"
+    shutil.copytree(bases("llama"), folder)
+    raw = json.loads((folder / "config.json").read_text())
+    own = {"model_type": "of_its_own", "architectures": ["OwnModel"], "auto_map": {"AutoConfig": "own.OwnConfig"}}
+    (folder / "config.json").write_text(json.dumps(raw | own))
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass OwnConfig: pass\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ModelError, match=r"(?s)cannot load the base model.*got: ValueError.*custom code"):
+        mc.AdapterModel.from_pretrained(folder)
+    with pytest.raises(ModelError, match=r"(?s)cannot load the base model.*got: ValueError.*custom code"):
+        mc.AdapterModel.from_pretrained(folder, task_type="CAUSAL_LM")
+    assert not ran.exists()
 
 
 def test_the_adapters_name_the_base(point, bases):

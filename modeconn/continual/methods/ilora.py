@@ -97,7 +97,7 @@ class ILoRA(Replay):
         with torch.no_grad(), self.run.at(self._average.weights):
             self.run.losses(batch)
         slow = self._hidden.taken()
-        masks = [text_positions(batch)] * len(fast)
+        masks = [text_positions(batch, states) for states in fast]
         distance = consistency(fast, slow, masks, one_sided=self.one_sided)
         return self.consistency_weight * share.positions * distance
 

@@ -13,7 +13,7 @@ NUM_POINTS, NUM_EXAMPLES, DIRECTIONS = 7, 100, 8
 OVERLAPS = ("cosine", "sign_agreement", "column_overlap", "row_overlap")
 
 
-def pair_rows(run: mc.TrainRun, tasks: Sequence[mc.Task]) -> Iterator[dict[str, Any]]:
+def pair_rows(run: mc.TrainRun, tasks: Sequence[mc.Task], *, similarity: bool = True) -> Iterator[dict[str, Any]]:
     """One row for each pair of consecutive checkpoints.
 
     Columns: number (of the newer task, from 1), old, new, score_lost and loss_gained by the old task from one to the
@@ -24,6 +24,7 @@ def pair_rows(run: mc.TrainRun, tasks: Sequence[mc.Task]) -> Iterator[dict[str, 
     Args:
         run: Checkpoints and scores.
         tasks: In the order of training; no rows where a checkpoint stands for several.
+        similarity: Whether to measure the last two columns, which needs a model that reads prompts.
     """
     if len(run.checkpoints) != len(tasks):
         return
@@ -41,7 +42,7 @@ def pair_rows(run: mc.TrainRun, tasks: Sequence[mc.Task]) -> Iterator[dict[str, 
             **_forgotten(run.scores, number, old_task.name),
             **_geometry(old, new),
             **_between(old, new, model, (old_task, new_task)),
-            **_similarity(old, new, model, old_task),
+            **(_similarity(old, new, model, old_task) if similarity else {}),
         }
 
 
