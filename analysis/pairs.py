@@ -40,7 +40,7 @@ def pair_rows(run: mc.TrainRun, tasks: Sequence[mc.Task], *, similarity: bool = 
             "old": old_task.name,
             "new": new_task.name,
             **_forgotten(run.scores, number, old_task.name),
-            **_geometry(old, new),
+            **_geometry(old, new, mc.FullModel.open(model.base_name)),
             **_between(old, new, model, (old_task, new_task)),
             **(_similarity(old, new, model, old_task) if similarity else {}),
         }
@@ -56,11 +56,12 @@ def _forgotten(scores: pd.DataFrame, number: int, task: str) -> dict[str, float]
     }
 
 
-def _geometry(old: mc.Adapter, new: mc.Adapter) -> dict[str, float]:
+def _geometry(old: mc.Adapter, new: mc.Adapter, base: mc.FullModel) -> dict[str, float]:
     """Norms, and what the updates share."""
-    whole = mc.measure_geometry([old, new], directions=DIRECTIONS)
+    whole = mc.measure_geometry([old, new], base=base, directions=DIRECTIONS)
     norms = whole.points.set_index("point")["norm"]
     pair = whole.pairs.iloc[0]
+    old, new = old.on(base), new.on(base)
     step = replace(new - old, name="step")
     found = {
         "old_norm": float(norms[old.name]),
@@ -68,7 +69,7 @@ def _geometry(old: mc.Adapter, new: mc.Adapter) -> dict[str, float]:
         "distance": float(pair["distance"]),
     }
     found |= {name: float(pair[name]) for name in OVERLAPS}
-    against = mc.measure_geometry([old, step], directions=DIRECTIONS).pairs.iloc[0]
+    against = mc.measure_geometry([old, step], base=base, directions=DIRECTIONS).pairs.iloc[0]
     return found | {f"step_{name}": float(against[name]) for name in OVERLAPS}
 
 

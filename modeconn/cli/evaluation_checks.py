@@ -125,7 +125,8 @@ def on_equal_ends(paths: "Sequence[Path]") -> list[str]:
         paths: The paths.
     """
     return [
-        f"both ends of {path.name} are one point: a barrier between them is none between two checkpoints"
+        f"both ends of {path.name} are one point: a barrier between them is none between two checkpoints, and on a line"
+        " its height, interval and p-value are those of rounding"
         for path in paths
         if path.points[0].fingerprint == path.points[-1].fingerprint
     ]

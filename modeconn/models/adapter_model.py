@@ -1,6 +1,5 @@
 """A base model as a function of a point: points and batches in, per-example sums out."""
 
-import copy
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.adapters.untrained import check_changes
 from modeconn.models.completeness import check_complete
+from modeconn.models.device_maps import DeviceMap, MemoryLimit, as_device, map_options
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
 from modeconn.models.families import family_of
 from modeconn.models.family import Classifier, Family, score_batch
@@ -25,7 +25,6 @@ from modeconn.models.generating import example_sums
 from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size, labels_for_task
 from modeconn.models.image_classifier import ImageClassifier
 from modeconn.models.loading import (
-    as_device,
     as_dtype,
     guess_task_type,
     load_base,
@@ -34,6 +33,7 @@ from modeconn.models.loading import (
     longest_input,
     named_base,
 )
+from modeconn.models.offloaded import first_device, is_spread, made_plain, sharing_copy
 from modeconn.models.packable import with_packing
 from modeconn.models.placing import Weights, check_fits, placed
 from modeconn.models.prompted import loaded_from_folder, room_for_prompts
@@ -81,6 +81,8 @@ class AdapterModel:
         dtype: str | torch.dtype = "float32",
         quantization: Any = None,  # noqa: ANN401
         packed: bool | None = None,
+        device_map: DeviceMap | None = None,
+        max_memory: MemoryLimit | None = None,
     ) -> "AdapterModel":
         """Load a base model for some adapters.
 
@@ -95,9 +97,13 @@ class AdapterModel:
                 config of transformers, to round the base's weights while it is loaded. Points run beside them,
                 unrounded. A checkpoint that is quantised already needs none.
             packed: False pads rows; else they go without padding where the model gives the same logits (see `packing`).
+            device_map: "auto", "balanced", "balanced_low_0", "sequential", or module -> device, "cpu" or "disk", to
+                spread a base over devices; points run beside its weights. Instead of `device`.
+            max_memory: What a device may hold, in GiB or as "12GiB": of the base with one of the maps above (there also
+                device -> limit), else of weights and batches (see `BatchRoom`).
 
         Raises:
-            ModelError: If the base cannot be loaded or is not the adapters', the device cannot be used, or `labels` are
+            ModelError: If the base cannot be loaded or is not the adapters', a device cannot be used, or `labels` are
                 not those that an adapter recorded.
             AdapterError: If the adapters cannot be combined.
         """
@@ -116,13 +122,15 @@ class AdapterModel:
             saved=given_by_all(adapters) if adapters else None,
             options=loading_options(
                 quantization, dtype=as_dtype(dtype), device=device, saved=[n for a in adapters for n in a.saved]
-            ),
+            )
+            | map_options(device_map, max_memory, device=device),
         )
         module, absent = load(dtype=as_dtype(dtype))
         fingerprint = fingerprint_of(module, lambda: local_folder(source), task_type)
         model_labels = model_labels or base_labels(getattr(module.config, "id2label", None))
         tokenizer = load_reader(source, module, adapters, task_type)
-        module = module if module.device == device else module.to(device)  # a quantised one may not be moved
+        if not is_spread(module) and module.device != device:  # a quantised one may not be moved
+            module = module.to(device)
         family = family_of(task_type, model_labels)
         family = family if isinstance(family, ImageClassifier) else with_packing(family, module, wanted=packed)
         model = cls(module, tokenizer, family, str(source), fingerprint, room_for_prompts(adapters), absent)
@@ -147,8 +155,8 @@ class AdapterModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives."""
-        return next(self.module.parameters()).device
+        """Where the model lives; where batches go, of one that is spread over devices."""
+        return first_device(self.module)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -268,8 +276,7 @@ class AdapterModel:
         """
         copied = {id(self.module.get_parameter(name)) for name in apart}
         tensors = (*self.module.parameters(), *self.module.buffers())
-        shared: dict[int, Any] = {id(tensor): tensor for tensor in tensors if id(tensor) not in copied}
-        return copy.deepcopy(self.module, shared)
+        return sharing_copy(self.module, {id(tensor): tensor for tensor in tensors if id(tensor) not in copied})
 
     def reference(self, point: Adapter) -> AbstractContextManager[nn.Module]:
         """The model with a point loaded by PEFT itself, beside this one; the weights are shared.
@@ -279,7 +286,10 @@ class AdapterModel:
         """
         if point.replaces:
             return loaded_by_transformers(self.module, self.base_name, self.family.task_type, point)
-        return loaded_from_folder(self.twin(apart=overwritten(point, self.dtype)), point)
+        twin = self.twin(apart=overwritten(point, self.dtype))
+        if is_spread(self.module):
+            made_plain(twin)
+        return loaded_from_folder(twin, point)
 
     def __repr__(self) -> str:
         return (

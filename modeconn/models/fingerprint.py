@@ -11,6 +11,7 @@ from torch import nn
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.full import FullModel
 from modeconn.errors import ModelError
+from modeconn.models.offloaded import is_offloaded
 from modeconn.models.quantised import packed, quantised_while_loading, quantization_of
 
 _SAMPLE = 256
@@ -53,7 +54,8 @@ def fingerprint_of(model: nn.Module, folder: Callable[[], Path], task_type: str)
     """The fingerprint of a model that was just loaded.
 
     One that was quantised on the way has that of the checkpoint: points know the base that they were trained on, not
-    how it is rounded today. A checkpoint that is quantised itself has one of its own, that of its packed numbers.
+    how it is rounded today. So has one of which weights are offloaded: they are read where they lie. A checkpoint that
+    is quantised itself has one of its own, that of its packed numbers.
 
     Args:
         model: The model.
@@ -61,9 +63,8 @@ def fingerprint_of(model: nn.Module, folder: Callable[[], Path], task_type: str)
         task_type: What the model is used for.
     """
     # Float16 has lost digits that the hash is made from.
-    if quantised_while_loading(model) or (
-        getattr(model, "dtype", None) == torch.float16 and not quantization_of(model)
-    ):
+    narrow = getattr(model, "dtype", None) == torch.float16 and not quantization_of(model)
+    if quantised_while_loading(model) or narrow or any(is_offloaded(module) for module in model.modules()):
         return stored_fingerprint(FullModel.open(folder(), task_type=task_type, strict=False))
     return base_fingerprint(model)
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +18,11 @@ from modeconn.adapters.shards import MODEL_FILES, OLD_MODEL_FILES, has_full_mode
 from modeconn.adapters.skeleton import AUTO_CLASSES, CLASSIFIERS, IMAGES, task_type_of
 from modeconn.adapters.tokenizers import sources_of, tokenizer_folder
 from modeconn.errors import ModelError, listed
+from modeconn.models.device_maps import loaded_spread
 from modeconn.models.expert_products import settle_experts
 from modeconn.models.image_reader import load_image_reader
 from modeconn.models.quantised import check_in_full_precision, settle
-from modeconn.models.sources import NO_CODE, from_local_first, quiet_transformers, told
+from modeconn.models.sources import NO_CODE, from_local_first, quiet_transformers
 from modeconn.models.vocabulary import fit_vocabulary
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -40,23 +42,6 @@ def as_dtype(dtype: str | torch.dtype) -> torch.dtype:
             f"unknown dtype {dtype!r}", expected=listed(_DTYPES), got=repr(dtype), remedy='use dtype="float32"'
         )
     return _DTYPES[dtype]
-
-
-def as_device(device: str | torch.device) -> torch.device:
-    """A device that tensors can be put on.
-
-    Raises:
-        ModelError: If there is none of that name, or it cannot be used here.
-    """
-    try:
-        return torch.zeros(1, device=device).device
-    except (RuntimeError, AssertionError) as error:  # unknown names and absent GPUs, in builds with and without CUDA
-        raise ModelError(
-            f"cannot use the device {str(device)!r}",
-            expected="a device that this machine and this build of torch have, as cpu, cuda or cuda:1",
-            got=told(error),
-            remedy='use device="cpu" (--device cpu), or install torch for the device',
-        ) from error
 
 
 def guess_task_type(source: str | Path) -> str:
@@ -93,11 +78,12 @@ def load_base(
         dtype: The dtype of the weights, whatever the checkpoint's is.
         num_labels: Classes of a classifier's head; a head of another size in the checkpoint is left out.
         saved: Parameters that the points bring along; None where a classifier's new head is to be trained.
-        options: What else `from_pretrained` of transformers is given, as to quantise (see `loading_options`).
+        options: What else `from_pretrained` of transformers is given, as to quantise (see `loading_options`) or to spread
+            the model (see `map_options`).
 
     Raises:
-        ModelError: If the model cannot be read, its quantisation is not known, or parameters would be left at random
-            values.
+        ModelError: If the model cannot be read or spread, its quantisation is not known, or parameters would be left at
+            random values.
     """
     if task_type not in AUTO_CLASSES:
         raise ModelError(
@@ -111,9 +97,9 @@ def load_base(
         kwargs |= {"num_labels": num_labels, "ignore_mismatched_sizes": True}
     if "quantization_config" in kwargs:
         check_in_full_precision(from_local_first(AutoConfig.from_pretrained, source, **NO_CODE))
-    loader = getattr(transformers, AUTO_CLASSES[task_type]).from_pretrained
+    load = partial(from_local_first, getattr(transformers, AUTO_CLASSES[task_type]).from_pretrained, source)
     with quiet_transformers():
-        model, info = from_local_first(loader, source, **kwargs)
+        model, info = loaded_spread(load, **kwargs) if "device_map" in kwargs else load(**kwargs)
     absent = missing = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     if saved is None and task_type in CLASSIFIERS:
         missing = {name for name in missing if name.startswith(f"{model.base_model_prefix}.")}

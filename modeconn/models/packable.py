@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from modeconn.models.family import IGNORED, Causal, Classifier, Family
+from modeconn.models.offloaded import first_device
 from modeconn.tasks.rows import Row
 
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
@@ -58,9 +59,10 @@ def _agree(packed: Family, padded: Family, module: Any) -> bool:  # noqa: ANN401
     """Whether the logits of packed rows are those of rows alone."""
     try:
         rows = _rows(module, causal=isinstance(packed, Causal))
-        batch = packed.collate(rows, 0).to(module.device)
+        device = first_device(module)
+        batch = packed.collate(rows, 0).to(device)
         together = packed.logits(module, batch)[batch.targets != IGNORED].double()  # [S, C]
-        alone = [padded.logits(module, padded.collate([row], 0).to(module.device)).double()[0] for row in rows]
+        alone = [padded.logits(module, padded.collate([row], 0).to(device)).double()[0] for row in rows]
     except Exception:  # whatever a model does that nobody thought of: it is read with padding then
         return False
     expected = torch.cat(alone)

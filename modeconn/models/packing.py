@@ -69,6 +69,11 @@ def packed_classes(
         if lean:
             stack.enter_context(last_layer_at(base, packed))
         hidden = _at(base(**inputs).last_hidden_state, packed)[0]  # [B, D]
+    return _head(model, base, hidden).to(packed.scored.device)  # on a device of its own, where the model is spread
+
+
+def _head(model: Any, base: Any, hidden: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    """What a classifier makes of the positions that its head reads, `[B, D] -> [B, C]`."""
     if hasattr(model, "score"):
         return model.score(hidden)
     first = hidden[:, None]  # [B, 1, D]

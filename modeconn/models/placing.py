@@ -1,6 +1,6 @@
 """Putting a point into a model and taking it out again, exactly."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from modeconn.adapters.ties import with_ties
 from modeconn.adapters.update import Update, agree
 from modeconn.errors import ModelError, listed
 from modeconn.models.full import tied_names
+from modeconn.models.offloaded import device_of, is_offloaded, is_spread
 from modeconn.models.quantised import check_starts, is_quantised, shape_of, unpacked
 
 _Branch = Callable[[torch.Tensor], torch.Tensor]  # what goes into a module -> what is added to its output
@@ -51,8 +52,9 @@ def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
 
     Float32 and float64 weights are replaced by `W_0 + dW`, made from the base's own tensor each time (merging and
     unmerging would drift). Narrower ones (bf16, 8 and 4 bit) would round most of a small update away: there the
-    update runs beside the module as `y + dW x` in float32. Parameters that no such branch can serve (norms, trained
-    biases, experts) and those of full fine-tunes are rounded to the model's dtype, as in a merged checkpoint. A
+    update runs beside the module as `y + dW x` in float32, and so it does where the model is spread over devices, as
+    there is no memory to spare. Parameters that no such branch can serve (norms, trained biases, experts) and those of
+    full fine-tunes are rounded to the model's dtype, as in a merged checkpoint. A
     parameter is replaced in the module that the point names and nowhere else, so that tied weights stay apart as they
     do in PEFT; those of full fine-tunes, and trained tokens, move together.
 
@@ -63,14 +65,15 @@ def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
     point = with_ties(point.within(Weights(model)), tied_names(model))
     made: dict[tuple[int, int], torch.Tensor] = {}  # tied names share what takes the weight's place
     branches: dict[nn.Module, list[_Branch]] = {}
+    spread = is_spread(model)
     with ExitStack() as undo:
         for name, value in point.saved.items():
             _replace(model, name, value, undo)
         for name, update in point.updates.items():
             module, leaf = _owner(model, name)
             weight = _present(module, leaf, update)
-            wide = weight.dtype in (torch.float32, torch.float64) and not is_quantised(weight)
-            if wide or not _takes_branch(module, leaf, update):
+            foldable = weight.dtype in (torch.float32, torch.float64) and not (spread or is_quantised(weight))
+            if foldable or not _takes_branch(module, leaf, update):
                 key = id(weight), id(update)
                 if key not in made:
                     made[key] = folded(weight, update, transposed=is_transposed(module, leaf))
@@ -110,7 +113,7 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
 
     Raises:
         ModelError: If parameters are missing, have other shapes, or base copies differ from the base; if the base is
-            quantised and cannot take the point.
+            quantised, or spread over devices, and cannot take the point.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     check_starts(parameters, point, base_name)
@@ -139,8 +142,10 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
             got=listed(different),
             remedy=f"give the base that it was trained on (it names {point.config.base_model!r})",
         )
-    check_copies(parameters, point, base_name)
+    check_copies({name: Weights(model).weight(name) for name in point.base_copies}, point, base_name)
     replaced = {name for name, update in point.updates.items() if not _takes_branch(*_owner(model, name), update)}
+    if is_spread(model):
+        _check_reachable(model, point, replaced, base_name)
     rounded = [name for name in {*point.saved, *replaced} - made if is_quantised(parameters[name])]
     if rounded:
         raise ModelError(
@@ -148,6 +153,29 @@ def check_fits(model: nn.Module, point: Adapter, base_name: str) -> None:
             expected="changes that can run beside a quantised weight, as those of LoRA do",
             got=f"weights in the place of {listed(rounded)}",
             remedy="load the base in full precision, or quantise it without these modules",
+        )
+
+
+def _check_reachable(model: Any, point: Adapter, replaced: Collection[str], base_name: str) -> None:  # noqa: ANN401
+    """Raise if a point replaces weights that are fetched from elsewhere at each call, or is a model of its own."""
+    if point.replaces:
+        raise ModelError(
+            f"{point.name} cannot be put into {base_name} where that is spread over devices",
+            expected="an adapter: a full fine-tune needs the memory of a second model",
+            got="a full fine-tune",
+            remedy="load the base on one device (leave device_map, --device-map out)",
+        )
+    ties: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
+    changed = {*point.saved, *replaced}
+    changed |= {other for pair in ties.items() if changed & {*pair} for other in pair}
+    changed |= {name for name, one in point.updates.items() if one.needs_base or not one.low_rank}
+    away = [name for name in changed if is_offloaded(_owner(model, name)[0])]
+    if away:
+        raise ModelError(
+            f"{point.name} cannot be put into {base_name}, of which weights are offloaded",
+            expected="low-rank updates, as those of LoRA, of modules that no device holds",
+            got=f"other changes of {listed(away)}",
+            remedy="put these modules on a device (device_map, --device-map), or give it more memory (--max-memory)",
         )
 
 
@@ -212,7 +240,8 @@ def _present(module: nn.Module, leaf: str, update: Update) -> torch.Tensor:
     if weight is not None:
         return weight
     like = next(module.parameters())  # may be quantised: a bias is not
-    return torch.zeros(update.shape, dtype=like.dtype if like.is_floating_point() else None, device=like.device)
+    dtype = like.dtype if like.is_floating_point() else None
+    return torch.zeros(update.shape, dtype=dtype, device=device_of(module, like))
 
 
 def _can_make(model: nn.Module, name: str, update: Update) -> bool:
@@ -226,25 +255,32 @@ def _can_make(model: nn.Module, name: str, update: Update) -> bool:
 
 
 def _side_branch(module: nn.Module, weight: torch.Tensor, update: Update) -> _Branch:
-    """What an update adds to a module's output, `dW x` in float32, or the bias itself."""
+    """What an update adds to a module's output, `dW x` in float32 at least, or the bias itself."""
+    device, dtype = device_of(module, weight), _precise(weight)
     if weight.ndim == 1:
-        bias = update.dense(weight.detach().float())  # biases are never quantised
+        bias = update.dense(weight.detach().to(dtype))  # biases are never quantised
         return lambda _: bias
     if update.low_rank:
-        up, down = (factor.to(weight.device) for factor in update.factors())  # [rows, R], [R, columns]
+        up, down = (factor.to(device) for factor in update.factors(dtype=dtype))  # [rows, R], [R, columns]
     else:
-        change = update.dense(unpacked(module, "weight").float(), transposed=is_transposed(module, "weight"))
+        change = update.dense(unpacked(module, "weight").to(dtype), transposed=is_transposed(module, "weight"))
         up, down = (change.T if isinstance(module, Conv1D) else change), None
 
     def branch(read: torch.Tensor) -> torch.Tensor:
+        read = read.to(device)  # of a spread model, what is read may come from another one
         if isinstance(module, nn.Embedding):
             found = functional.embedding(read, up)
             found = found if down is None else found @ down
             return found * getattr(module, "embed_scale", 1.0)  # Gemma's tables scale what they look up
-        read = read.float()
+        read = read.to(dtype)
         return functional.linear(read if down is None else functional.linear(read, down), up)
 
     return branch
+
+
+def _precise(weight: torch.Tensor) -> torch.dtype:
+    """The dtype of what runs beside a weight: float64 beside float64, float32 beside all others."""
+    return torch.float64 if weight.dtype == torch.float64 else torch.float32
 
 
 def _adding(branches: Sequence[_Branch]) -> Any:  # noqa: ANN401

@@ -11,6 +11,7 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.kinds.dora import Dora
 from modeconn.adapters.kinds.initial import SinceStart
 from modeconn.errors import ModelError, listed
+from modeconn.models.offloaded import stored
 
 QUANTIZATIONS = ("torchao-int8", "bnb-8bit", "bnb-4bit")
 _METHODS = ("torchao", "bitsandbytes")
@@ -182,7 +183,7 @@ def unpacked(module: nn.Module, leaf: str) -> torch.Tensor:
         module: A module whose packed weight is as it was loaded (see `settle`).
         leaf: The parameter's name there.
     """
-    weight: Any = module._parameters[leaf]
+    weight: Any = stored(module, leaf)
     if not is_quantised(weight):
         return weight.detach()
     if type(weight).__name__ == "Params4bit":

@@ -10,6 +10,7 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.errors import ModelError
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.family import Classifier
+from modeconn.models.offloaded import device_of
 
 
 def with_head(model: Any, point: Adapter) -> AdapterModel:  # noqa: ANN401  (any model of points)
@@ -32,8 +33,9 @@ def with_head(model: Any, point: Adapter) -> AdapterModel:  # noqa: ANN401  (any
     twin: Any = model.twin()
     for name, value in point.saved.items():
         path, _, leaf = name.rpartition(".")
-        room = torch.zeros(value.shape, dtype=model.dtype, device=model.device)
-        twin.get_submodule(path)._parameters[leaf] = nn.Parameter(room, requires_grad=False)
+        module = twin.get_submodule(path)
+        room = torch.zeros(value.shape, dtype=model.dtype, device=device_of(module, next(module.parameters())))
+        module._parameters[leaf] = nn.Parameter(room, requires_grad=False)
     labels = tuple(point.provenance["labels"])
     twin.config.num_labels = len(labels)
     return replace(model, module=twin, family=type(model.family)(labels), absent=model.absent | set(point.saved))

@@ -53,7 +53,7 @@ def placed_trainable(model: nn.Module, point: Trainable) -> Iterator[None]:
 
     Args:
         model: The base model.
-        point: The point; its tensors lie on the model's device.
+        point: The point; its tensors lie on the model's device, whatever devices it is spread over.
 
     Raises:
         ModelError: If a branch belongs to a module that cannot take one.
@@ -84,7 +84,8 @@ def placed_trainable(model: nn.Module, point: Trainable) -> Iterator[None]:
                 )
             original: Any = module._parameters[leaf]
             undo.callback(module._parameters.__setitem__, leaf, original)
-            module._parameters[leaf] = value.to(original.dtype)  # type: ignore[assignment]  # not a leaf of the graph
+            here = value.to(original.device, original.dtype)  # not a leaf of the graph
+            module._parameters[leaf] = here  # type: ignore[assignment]
         yield
 
 
@@ -92,12 +93,14 @@ def _hook(branch: Branch) -> Any:  # noqa: ANN401
     """A forward hook that adds the branch."""
 
     def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        # Where the model is spread over devices, the output lies where the module computes.
+        read, up, down = (one.to(output.device) for one in (inputs[0], branch.up, branch.down))
         if isinstance(module, nn.Embedding):
-            added = functional.embedding(inputs[0], branch.up) @ branch.down
+            added = functional.embedding(read, up) @ down
             added = added * getattr(module, "embed_scale", 1.0)
         else:
-            read = inputs[0] if torch.is_autocast_enabled(inputs[0].device.type) else inputs[0].to(branch.down.dtype)
-            added = functional.linear(functional.linear(read, branch.down), branch.up)
+            read = read if torch.is_autocast_enabled(read.device.type) else read.to(down.dtype)
+            added = functional.linear(functional.linear(read, down), up)
         return output + added.to(output.dtype)
 
     return hook

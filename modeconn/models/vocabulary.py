@@ -7,6 +7,8 @@ import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.full import FullModel
+from modeconn.errors import ModelError
+from modeconn.models.offloaded import is_spread
 
 
 def fit_vocabulary(module: Any, adapters: Sequence[Adapter]) -> bool:  # noqa: ANN401  (a model of transformers)
@@ -21,6 +23,9 @@ def fit_vocabulary(module: Any, adapters: Sequence[Adapter]) -> bool:  # noqa: A
 
     Returns:
         Whether the number of rows changed.
+
+    Raises:
+        ModelError: If rows would have to be added to a base that is spread over devices.
     """
     table: Any = module.get_input_embeddings()
     names = [name for name, one in module.named_parameters(remove_duplicate=False) if one is table.weight]
@@ -29,6 +34,13 @@ def fit_vocabulary(module: Any, adapters: Sequence[Adapter]) -> bool:  # noqa: A
     before = int(table.weight.shape[0])
     if rows is None or rows == before:
         return False
+    if is_spread(module):
+        raise ModelError(
+            "the base model's vocabulary cannot be changed where it is spread over devices",
+            expected=f"points with the base's {before} tokens, or a base on one device",
+            got=f"points with {rows} tokens and the device map {dict(module.hf_device_map)}",
+            remedy="load the base on one device (leave device_map, --device-map out)",
+        )
     module.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
         for layer in (module.get_input_embeddings(), module.get_output_embeddings()):

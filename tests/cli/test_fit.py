@@ -31,7 +31,8 @@ def test_a_fit_leaves_a_path_that_evaluate_reads(
     bends = ["--num-bends", "3"] if curve == "piecewise-bezier" else []
     assert main([*fit, "--curve", curve, *bends, "--output-dir", str(out)]) == 0
     told = capsys.readouterr().out
-    assert "worst of 1 validation positions: mean loss, train split" in told
+    assert "loss at the validation positions, train split, nats; kept is the curve of the lowest objective" in told
+    assert "worst of 1" in told
     assert "modeconn evaluate --path" in told
     assert len(read_csv(out / "history.csv")) == 5  # the curve before the fit, and four steps
     assert {file.name for file in (out / "figures").iterdir()} >= {"history.png", "history.pdf", "history.svg"}

@@ -24,6 +24,7 @@ from transformers import (
 
 import modeconn as mc
 from modeconn.continual import train
+from modeconn.models.exporting import export_merged
 from modeconn.models.image_reader import image_facts
 
 TASK = image_task("halves", LABELS[:3])
@@ -291,3 +292,27 @@ def test_an_image_that_went_away_is_told(base: Path, tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(mc.TaskError, match=r"(?s)cannot be read any more.*got: top/1.png cannot be decoded"):
         model.encode(task)
+
+
+def test_a_merged_point_is_the_same_function(points: list[mc.Adapter], base: Path, tmp_path: Path) -> None:
+    middle = mc.LinearPath(*points)(0.5)
+    merged = mc.Adapter.from_pretrained(export_merged(middle, tmp_path / "merged", base=base))
+    model = mc.AdapterModel.from_pretrained(base, adapters=[merged], labels=LABELS[:3])
+    encoded = model.encode(TASK)
+    np.testing.assert_allclose(
+        model.evaluate(merged, [encoded])[0].loss_sum, model.evaluate(middle, [encoded])[0].loss_sum, rtol=1e-4
+    )
+
+
+def test_a_backbone_alone_is_a_base_as_well(base: Path, tmp_path: Path) -> None:
+    ViTForImageClassification.from_pretrained(base).vit.save_pretrained(tmp_path / "backbone")
+    shutil.copy(base / "preprocessor_config.json", tmp_path / "backbone")
+    tasks = [image_task("rows", LABELS[:2]), image_task("columns", LABELS[2:])]
+    run = train(tmp_path / "run", tmp_path / "backbone", tasks, num_train_epochs=1)
+    ends = [mc.Adapter.from_pretrained(folder) for folder in run.checkpoints]
+    model = mc.AdapterModel.from_pretrained(adapters=ends)
+    mc.evaluate_path(mc.LinearPath(*ends), model, tasks, num_points=2)  # the gate is on
+    merged = mc.Adapter.from_pretrained(export_merged(ends[1], tmp_path / "merged", base=tmp_path / "backbone"))
+    encoded = model.encode(tasks[1])
+    (found,), (expected,) = (model.evaluate(point, [encoded]) for point in (merged, ends[1]))
+    np.testing.assert_allclose(found.loss_sum, expected.loss_sum, rtol=1e-4)

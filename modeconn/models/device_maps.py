@@ -1,0 +1,243 @@
+"""Which device gets which part of a base: what is asked for, checked, as transformers and accelerate take it."""
+
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from modeconn.errors import ModelError, listed
+from modeconn.models.offloaded import sources_of_weights
+from modeconn.models.quantised import quantization_of
+from modeconn.models.sources import told
+
+STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
+DeviceMap = str | Mapping[str, int | str]
+MemoryLimit = float | str | Mapping[int | str, float | str]
+_GIB = 2**30
+_FREE_SHARE = 0.9  # of the CPU's free memory, where nobody sets a limit for it
+
+
+def as_device(device: str | int | torch.device) -> torch.device:
+    """A device that tensors can be put on.
+
+    Raises:
+        ModelError: If there is none of that name, or it cannot be used here.
+    """
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:  # unknown names and absent GPUs, in builds with and without CUDA
+        raise ModelError(
+            f"cannot use the device {str(device)!r}",
+            expected="a device that this machine and this build of torch have, as cpu, cuda or cuda:1",
+            got=told(error),
+            remedy='use device="cpu" (--device cpu), or install torch for the device',
+        ) from error
+
+
+def map_options(
+    device_map: DeviceMap | None, max_memory: MemoryLimit | None, *, device: torch.device
+) -> dict[str, Any]:
+    """What `from_pretrained` of transformers takes to spread a model; nothing without a map.
+
+    Args:
+        device_map: One of `STRATEGIES`, or module -> device ("cpu", "disk", 0, "cuda:1"), also as JSON.
+        max_memory: What each device may hold, or device -> what it may hold, in GiB or as "12GiB".
+        device: The device that was asked for beside the map; only the CPU goes with one.
+
+    Raises:
+        ModelError: If there is no such strategy or device, or one setting contradicts the other.
+    """
+    if device_map is None:
+        return {}
+    if device.type != "cpu":
+        raise ModelError(
+            "device and device_map (--device, --device-map) contradict each other",
+            expected="one of them",
+            got=f"device={str(device)!r} and device_map={device_map!r}",
+            remedy="leave the device out: batches go where the map puts the embeddings",
+        )
+    parsed = _read(device_map)
+    if isinstance(parsed, str):
+        limits = None if max_memory is None else _limits(max_memory)
+        return {"device_map": parsed} | ({} if limits is None else {"max_memory": limits})
+    if max_memory is not None:
+        raise ModelError(
+            "max_memory (--max-memory) cannot be followed: the device map says what goes where",
+            expected=f"one of the maps {listed(STRATEGIES)}, which are made from the memory",
+            got=f"the map {dict(parsed)}",
+            remedy="leave max_memory out, or let device_map='auto' decide",
+        )
+    return {"device_map": {module: _checked(where) for module, where in parsed.items()}}
+
+
+def memory_bytes(limit: float | str, *, setting: str = "max_memory (--max-memory)") -> int:
+    """An amount of memory in bytes.
+
+    Args:
+        limit: GiB, or a number with its unit, as "12GiB" or "500MB".
+        setting: What it is, for the message.
+
+    Raises:
+        ModelError: If it is no amount, or not above 0.
+
+    Example:
+        >>> memory_bytes(2), memory_bytes("500MB")
+        (2147483648, 500000000)
+    """
+    from accelerate.utils import convert_file_size_to_int
+
+    try:
+        found = int(float(limit) * _GIB)
+    except (ValueError, OverflowError):
+        try:
+            found = convert_file_size_to_int(str(limit).replace(" ", ""))
+        except ValueError:
+            found = 0
+    if found < 1:
+        raise ModelError(
+            f"{setting} is no amount of memory",
+            expected="GiB, or a number with its unit, as 12, 12GiB or 500MB",
+            got=repr(limit),
+            remedy='give max_memory="12GiB" (--max-memory 12GiB)',
+        )
+    return found
+
+
+def parsed_memory(text: str) -> MemoryLimit:
+    """A limit as it is typed: a number, a number with a unit, or JSON of device -> limit."""
+    if not text.lstrip().startswith("{"):
+        return text
+    return _object(text, "max_memory (--max-memory)", 'max_memory={"0": "10GiB", "cpu": "30GiB"}')
+
+
+def loaded_spread(load: Callable[..., tuple[nn.Module, Any]], **options: Any) -> tuple[nn.Module, Any]:  # noqa: ANN401
+    """Load a model with a device map.
+
+    What cannot be fetched from the checkpoint as it is, is written to a temporary folder, which goes with the model.
+
+    Args:
+        load: Loads a model of transformers, and what it says of it.
+        options: For `load`; the device map is among them.
+
+    Raises:
+        ModelError: If the map does not fit the model, or points cannot be put beside what it makes of it.
+    """
+    folder = tempfile.mkdtemp(prefix="modeconn-offload-")
+    sources: list[Any] = []
+    try:
+        with _quiet_accelerate():
+            model, info = load(offload_folder=folder, **options)
+        check_spread(model, options["device_map"])
+        sources = [one for one in sources_of_weights(model).values() if hasattr(one, "save_folder")]
+    finally:
+        if sources:  # copies of the model fetch from it, too
+            weakref.finalize(sources[0], shutil.rmtree, folder, ignore_errors=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return model, info
+
+
+def check_spread(model: nn.Module, device_map: Any) -> None:  # noqa: ANN401  (as `map_options` gives it)
+    """Raise unless a loaded model is spread as it was asked for, in a way that points can be put beside.
+
+    Raises:
+        ModelError: If the map names what the model does not have, or rounded weights are away between calls.
+    """
+    if isinstance(device_map, Mapping):
+        names = {*(name for name, _ in model.named_modules()), *(name for name, _ in model.named_parameters())}
+        if unknown := device_map.keys() - names:
+            raise ModelError(
+                f"the device map does not fit {type(model).__name__}",
+                expected=f"modules of the model, as {listed(n for n, _ in model.named_children())} and those in them",
+                got=listed(unknown),
+                remedy="name modules as the model does: print(model) shows them",
+            )
+    away = [name for name, weight in model.named_parameters() if weight.device.type == "meta"]
+    if away and quantization_of(model) is not None:
+        raise ModelError(
+            "a quantised base cannot be offloaded here",
+            expected="devices that hold all of its rounded weights",
+            got=f"{listed(away)} on the CPU or the disk",
+            remedy="give more memory (--max-memory), or a device map without cpu and disk",
+        )
+
+
+def _read(device_map: DeviceMap) -> DeviceMap:
+    """A strategy's name, or a mapping; JSON becomes one."""
+    if not isinstance(device_map, str):
+        return device_map
+    if device_map in STRATEGIES:
+        return device_map
+    if device_map.lstrip().startswith("{"):
+        return _object(device_map, "device_map (--device-map)", '{"model": 0, "lm_head": "cpu"}')
+    raise ModelError(
+        f"unknown device map {device_map!r}",
+        expected=f"{listed(STRATEGIES)}, or module -> device",
+        got=repr(device_map),
+        remedy="use device_map='auto'; for one device give device (--device) instead",
+    )
+
+
+def _object(text: str, setting: str, example: str) -> dict[Any, Any]:
+    """A JSON object."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"{setting} is no JSON object",
+            expected=f"an object such as {example}",
+            got=f"{text} ({told(error)})",
+            remedy="put it in single quotes on the command line",
+        ) from error
+
+
+def _checked(where: int | str) -> int | str:
+    """A place for a module, as accelerate takes it."""
+    if where == "disk":
+        return where
+    number = isinstance(where, int) or (isinstance(where, str) and where.isdigit())
+    device = as_device(int(where) if number else where)
+    if device.type == "meta":
+        raise ModelError(
+            "a device map cannot put modules on 'meta': they would have no weights",
+            expected='devices, "cpu" or "disk"',
+            got=repr(where),
+            remedy='use "disk" for modules that no device holds',
+        )
+    return "cpu" if device.type == "cpu" else str(device)
+
+
+def _limits(max_memory: MemoryLimit) -> dict[int | str, int]:
+    """Device -> bytes, as accelerate takes it; what is free, where the limit is larger or there is none."""
+    from accelerate.utils import get_max_memory
+
+    if isinstance(max_memory, Mapping):
+        numbered = {int(key) if str(key).isdigit() else key: value for key, value in max_memory.items()}
+        return {key: memory_bytes(value, setting=f"max_memory of {key}") for key, value in numbered.items()}
+    limit, free = memory_bytes(max_memory), get_max_memory()
+    accelerators = {key: min(limit, size) for key, size in free.items() if key != "cpu"}
+    if not accelerators:
+        return {"cpu": min(limit, int(free["cpu"]))}
+    return {**accelerators, **({"cpu": int(free["cpu"] * _FREE_SHARE)} if "cpu" in free else {})}
+
+
+@contextmanager
+def _quiet_accelerate() -> Iterator[None]:
+    """Silence remarks on what is asked for, or checked here: offloaded weights, names that are no modules."""
+    logger = logging.getLogger("accelerate.big_modeling")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The following device_map keys do not match any submodules")
+            yield
+    finally:
+        logger.setLevel(before)
