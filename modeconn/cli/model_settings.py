@@ -1,8 +1,9 @@
 """Which base model a command loads, and how."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modeconn.runs.settings import flag_help
 
@@ -29,6 +30,19 @@ class ModelSettings:
         default=None, metadata=flag_help("round the base's weights; needs torchao or bitsandbytes")
     )
     device: str = field(default="cpu", metadata=flag_help("torch device"))
+    device_map: str | dict[str, Any] | None = field(
+        default=None,
+        metadata=flag_help(
+            "spread the base over devices: auto, balanced, balanced_low_0, sequential, or {module: device or disk}"
+        ),
+    )
+    max_memory: float | str | dict[str, Any] | None = field(
+        default=None,
+        metadata=flag_help(
+            "GiB a device, or 12GiB: of the base with --device-map (also {device: limit}), else of weights and batches,"
+            " which are halved to fit"
+        ),
+    )
 
     def load_model(self, points: "Sequence[Adapter]") -> "AdapterModel":
         """The base model, checked against all points.
@@ -37,8 +51,10 @@ class ModelSettings:
             ModelError: If it cannot be loaded, or is not the points'.
         """
         from modeconn.models.adapter_model import AdapterModel
+        from modeconn.models.offloaded import is_spread, places
 
-        return AdapterModel.from_pretrained(
+        self._check_alone()
+        model = AdapterModel.from_pretrained(
             self.base_model,
             adapters=list(points),
             task_type=self.task_type,
@@ -46,4 +62,23 @@ class ModelSettings:
             device=self.device,
             dtype=self.dtype,
             quantization=self.quantization,
+            device_map=self.device_map,
+            max_memory=self.max_memory,
         )
+        if is_spread(model.module):
+            parts = ", ".join(f"{share:.0%} {place}" for place, share in places(model.module).items())
+            print(f"note: where the base is: {parts}; what is offloaded is read again for every batch", file=sys.stderr)
+        return model
+
+    def _check_alone(self) -> None:
+        """Raise if several processes would spread the base over the same devices, each for itself."""
+        from modeconn.errors import ModelError
+        from modeconn.runs.processes import launched
+
+        if self.device_map is not None and launched():
+            raise ModelError(
+                "device_map (--device-map) does not go with several processes on one machine",
+                expected="one process, which spreads the base over all devices, or processes with a base each",
+                got=f"--device-map {self.device_map} in a launch of several processes",
+                remedy="start the command without torchrun or accelerate launch, or leave --device-map out",
+            )

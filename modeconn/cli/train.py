@@ -60,6 +60,7 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
         say_shown_again(settings.output_dir)
     print_score_matrix(trained.scores)
     _print_measures(trained.scores)
+    _print_ability(settings.output_dir)
     print_notes([*on_left_out(tasks, ["train", settings.eval_split]), *_on_cut_prompts(settings)])
     for checkpoint in trained.checkpoints:
         print(f"checkpoint: {checkpoint}")
@@ -97,6 +98,17 @@ def _print_measures(scores: "pd.DataFrame") -> None:
     if matrix.num_tasks > 1:
         print()
         print_table(pd.DataFrame([matrix.summary()]), title="over all tasks, each in its own score")
+
+
+def _print_ability(folder: Path) -> None:
+    """Print what the harness's benchmarks say of the base and every checkpoint, if they were run."""
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv
+
+    if (file := folder / "general.csv").exists():
+        print()
+        shown = ["checkpoint", "task", "metric", "score", "score_low", "score_high", "num_examples"]
+        print_table(read_csv(file).reindex(columns=shown), title="lm-evaluation-harness")
 
 
 def _on_cut_prompts(settings: Settings) -> list[str]:

@@ -93,6 +93,11 @@ class TrainSettings:
     )
     eval_split: str = field(default="test", metadata=flag_help("split that the score matrix is measured on"))
     token_budget: int = field(default=2048, metadata=flag_help("tokens a batch in evaluation, padding included"))
+    lm_eval: tuple[str, ...] = field(
+        default=(), metadata=flag_help("benchmarks of lm-evaluation-harness, before and after (extra general)")
+    )
+    lm_eval_tasks: str | None = field(default=None, metadata=flag_help("folder with benchmarks of your own, as YAML"))
+    lm_eval_examples: int | None = field(default=None, metadata=flag_help("examples of a benchmark; none takes all"))
     report_to: tuple[str, ...] = field(
         default=(),
         metadata=flag_help("trackers of accelerate that follow the run, such as tensorboard; none by default"),

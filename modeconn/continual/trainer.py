@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from modeconn.continual.ability import check_ability, check_measurable, write_ability
 from modeconn.continual.methods.method import Sequential
 from modeconn.continual.preparing import prepared
 from modeconn.continual.sequence import Progress, TaskSequence
@@ -85,6 +86,7 @@ def train(
     names = [folders[stage[-1] - 1] for stage in chosen.stages(len(tasks))]
     settings.for_task(1, len(names))
     check_trackers(settings.report_to)
+    check_ability(settings)
     processes = processes or Processes()
     _check_shared(chosen, processes)
     refuse_inputs_inside(output_dir, [base_model])
@@ -99,7 +101,14 @@ def train(
     finished_before = run.finished
     if not finished_before:
         with run:
-            TaskSequence(run, prepared(run, base_model, tasks, settings), names, progress).train()
+            made = prepared(run, base_model, tasks, settings)
+            if settings.lm_eval:
+                check_measurable(made)
+            TaskSequence(run, made, names, progress).train()
+            if settings.lm_eval:
+                run.processes.from_main(
+                    lambda: write_ability(run, made.model, [run.folder / name for name in names], settings)
+                )
     others = {name: tuple(run.folder / f"{after}-{name}" for after in names) for name in chosen.other_results()}
     checkpoints = tuple(run.folder / name for name in names)
     return TrainRun(checkpoints, read_csv(run.folder / "scores.csv"), finished_before, others)

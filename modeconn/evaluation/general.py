@@ -123,7 +123,7 @@ def general_scores(
             scores = general_scores(line, model, ["mmlu", "piqa"], t=[0, 0.5, 1], include_path="benchmarks")
             scores.frame.pivot(index="t", columns=["task", "metric"], values="score")
     """
-    _check_family(model)
+    check_writes(model)
     _check_asked(benchmarks, num_examples, batch_size)
     folder = _checked_folder(include_path)
     given = points.points if isinstance(points, Path) else points
@@ -190,8 +190,12 @@ def check_general(
     check_benchmarks(benchmarks, folder)
 
 
-def _check_family(model: AdapterModel) -> None:
-    """Raise unless the model writes text."""
+def check_writes(model: AdapterModel) -> None:
+    """Raise unless the model writes text.
+
+    Raises:
+        EvaluationError: If it is a classifier.
+    """
     if isinstance(model.family, Classifier):
         raise EvaluationError(
             "general ability cannot be measured",

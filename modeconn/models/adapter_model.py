@@ -14,6 +14,7 @@ from torch import nn
 from modeconn.adapters.adapter import Adapter
 from modeconn.adapters.agreement import check_same_base, check_same_shapes
 from modeconn.adapters.untrained import check_changes
+from modeconn.models.batch_room import BatchMemory
 from modeconn.models.completeness import check_complete
 from modeconn.models.device_maps import DeviceMap, MemoryLimit, as_device, map_options
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
@@ -57,6 +58,7 @@ class AdapterModel:
         fingerprint: The hash of the base's weights.
         prompt_room: Positions that are kept free for the points' prompts.
         absent: Parameters that the base lacks and every point must bring along.
+        memory: What is known of the memory for batches.
         classes_taken: Task -> its labels, which name the classes because nothing else does; one task, or none.
     """
 
@@ -67,6 +69,7 @@ class AdapterModel:
     fingerprint: str
     prompt_room: int = 0
     absent: frozenset[str] = frozenset()
+    memory: BatchMemory = field(default_factory=BatchMemory)
     classes_taken: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
 
     @classmethod
@@ -97,10 +100,10 @@ class AdapterModel:
                 config of transformers, to round the base's weights while it is loaded. Points run beside them,
                 unrounded. A checkpoint that is quantised already needs none.
             packed: False pads rows; else they go without padding where the model gives the same logits (see `packing`).
-            device_map: "auto", "balanced", "balanced_low_0", "sequential", or module -> device, "cpu" or "disk", to
-                spread a base over devices; points run beside its weights. Instead of `device`.
-            max_memory: What a device may hold, in GiB or as "12GiB": of the base with one of the maps above (there also
-                device -> limit), else of weights and batches (see `BatchRoom`).
+            device_map: "auto", "balanced", "balanced_low_0", "sequential", or module -> device or "disk": spreads a
+                base over devices, points run beside its weights. Instead of `device`.
+            max_memory: What a device may hold, in GiB or as "12GiB": of the base with one of these maps (there also
+                device -> limit), else of weights and batches (see `BatchMemory`).
 
         Raises:
             ModelError: If the base cannot be loaded or is not the adapters', a device cannot be used, or `labels` are
@@ -129,11 +132,12 @@ class AdapterModel:
         fingerprint = fingerprint_of(module, lambda: local_folder(source), task_type)
         model_labels = model_labels or base_labels(getattr(module.config, "id2label", None))
         tokenizer = load_reader(source, module, adapters, task_type)
-        if not is_spread(module) and module.device != device:  # a quantised one may not be moved
+        if device_map is None and module.device != device:  # a quantised one may not be moved
             module = module.to(device)
         family = family_of(task_type, model_labels)
         family = family if isinstance(family, ImageClassifier) else with_packing(family, module, wanted=packed)
-        model = cls(module, tokenizer, family, str(source), fingerprint, room_for_prompts(adapters), absent)
+        memory = BatchMemory() if device_map is not None else BatchMemory.of(module, max_memory)
+        model = cls(module, tokenizer, family, str(source), fingerprint, room_for_prompts(adapters), absent, memory)
         for adapter in adapters:
             model.check(adapter)
         return model
@@ -174,7 +178,7 @@ class AdapterModel:
         return int(getattr(self.module.config, "pad_token_id", None) or 0)
 
     def encode(self, task: Task, split: str = "test", settings: EncodingSettings | None = None) -> EncodedTask:
-        """Tokenise a split once and put it into batches that serve every point.
+        """A split, tokenised once, in batches that serve every point.
 
         Args:
             task: The task.
@@ -206,10 +210,7 @@ class AdapterModel:
 
         Args:
             point: Where on a path, or a checkpoint.
-            encoded: Splits from `encode`.
-
-        Returns:
-            One `ExampleSums` a split.
+            encoded: Splits from `encode`; there is one result for each.
 
         Raises:
             ModelError: If the point does not fit.
@@ -281,8 +282,7 @@ class AdapterModel:
     def reference(self, point: Adapter) -> AbstractContextManager[nn.Module]:
         """The model with a point loaded by PEFT itself, beside this one; the weights are shared.
 
-        An unchanged checkpoint is loaded from its own folder, so that nothing of this package stands between. A full
-        fine-tune is loaded by transformers, as a second model.
+        An unchanged checkpoint is loaded from its own folder; a full fine-tune by transformers, as a second model.
         """
         if point.replaces:
             return loaded_by_transformers(self.module, self.base_name, self.family.task_type, point)

@@ -1,6 +1,5 @@
 """Which device gets which part of a base: what is asked for, checked, as transformers and accelerate take it."""
 
-import json
 import logging
 import shutil
 import tempfile
@@ -14,15 +13,13 @@ import torch
 from torch import nn
 
 from modeconn.errors import ModelError, listed
-from modeconn.models.offloaded import sources_of_weights
+from modeconn.models.memory_limits import MemoryLimit, device_limits, json_object
+from modeconn.models.offloaded import sources_of_weights, unreachable
 from modeconn.models.quantised import quantization_of
 from modeconn.models.sources import told
 
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 DeviceMap = str | Mapping[str, int | str]
-MemoryLimit = float | str | Mapping[int | str, float | str]
-_GIB = 2**30
-_FREE_SHARE = 0.9  # of the CPU's free memory, where nobody sets a limit for it
 
 
 def as_device(device: str | int | torch.device) -> torch.device:
@@ -66,7 +63,7 @@ def map_options(
         )
     parsed = _read(device_map)
     if isinstance(parsed, str):
-        limits = None if max_memory is None else _limits(max_memory)
+        limits = None if max_memory is None else device_limits(max_memory)
         return {"device_map": parsed} | ({} if limits is None else {"max_memory": limits})
     if max_memory is not None:
         raise ModelError(
@@ -76,46 +73,6 @@ def map_options(
             remedy="leave max_memory out, or let device_map='auto' decide",
         )
     return {"device_map": {module: _checked(where) for module, where in parsed.items()}}
-
-
-def memory_bytes(limit: float | str, *, setting: str = "max_memory (--max-memory)") -> int:
-    """An amount of memory in bytes.
-
-    Args:
-        limit: GiB, or a number with its unit, as "12GiB" or "500MB".
-        setting: What it is, for the message.
-
-    Raises:
-        ModelError: If it is no amount, or not above 0.
-
-    Example:
-        >>> memory_bytes(2), memory_bytes("500MB")
-        (2147483648, 500000000)
-    """
-    from accelerate.utils import convert_file_size_to_int
-
-    try:
-        found = int(float(limit) * _GIB)
-    except (ValueError, OverflowError):
-        try:
-            found = convert_file_size_to_int(str(limit).replace(" ", ""))
-        except ValueError:
-            found = 0
-    if found < 1:
-        raise ModelError(
-            f"{setting} is no amount of memory",
-            expected="GiB, or a number with its unit, as 12, 12GiB or 500MB",
-            got=repr(limit),
-            remedy='give max_memory="12GiB" (--max-memory 12GiB)',
-        )
-    return found
-
-
-def parsed_memory(text: str) -> MemoryLimit:
-    """A limit as it is typed: a number, a number with a unit, or JSON of device -> limit."""
-    if not text.lstrip().startswith("{"):
-        return text
-    return _object(text, "max_memory (--max-memory)", 'max_memory={"0": "10GiB", "cpu": "30GiB"}')
 
 
 def loaded_spread(load: Callable[..., tuple[nn.Module, Any]], **options: Any) -> tuple[nn.Module, Any]:  # noqa: ANN401
@@ -160,6 +117,13 @@ def check_spread(model: nn.Module, device_map: Any) -> None:  # noqa: ANN401  (a
                 got=listed(unknown),
                 remedy="name modules as the model does: print(model) shows them",
             )
+    if parted := unreachable(model):
+        raise ModelError(
+            f"the weights of {type(model).__name__} cannot be spread like that",
+            expected="tied weights in one place, all of them on devices or all on the disk",
+            got=f"no way to fetch {listed(parted)} from the disk",
+            remedy="put the modules that share a weight in one place (as the embeddings of encoder and decoder)",
+        )
     away = [name for name, weight in model.named_parameters() if weight.device.type == "meta"]
     if away and quantization_of(model) is not None:
         raise ModelError(
@@ -177,26 +141,13 @@ def _read(device_map: DeviceMap) -> DeviceMap:
     if device_map in STRATEGIES:
         return device_map
     if device_map.lstrip().startswith("{"):
-        return _object(device_map, "device_map (--device-map)", '{"model": 0, "lm_head": "cpu"}')
+        return json_object(device_map, "device_map (--device-map)", '{"model": 0, "lm_head": "cpu"}')
     raise ModelError(
         f"unknown device map {device_map!r}",
         expected=f"{listed(STRATEGIES)}, or module -> device",
         got=repr(device_map),
         remedy="use device_map='auto'; for one device give device (--device) instead",
     )
-
-
-def _object(text: str, setting: str, example: str) -> dict[Any, Any]:
-    """A JSON object."""
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise ModelError(
-            f"{setting} is no JSON object",
-            expected=f"an object such as {example}",
-            got=f"{text} ({told(error)})",
-            remedy="put it in single quotes on the command line",
-        ) from error
 
 
 def _checked(where: int | str) -> int | str:
@@ -213,20 +164,6 @@ def _checked(where: int | str) -> int | str:
             remedy='use "disk" for modules that no device holds',
         )
     return "cpu" if device.type == "cpu" else str(device)
-
-
-def _limits(max_memory: MemoryLimit) -> dict[int | str, int]:
-    """Device -> bytes, as accelerate takes it; what is free, where the limit is larger or there is none."""
-    from accelerate.utils import get_max_memory
-
-    if isinstance(max_memory, Mapping):
-        numbered = {int(key) if str(key).isdigit() else key: value for key, value in max_memory.items()}
-        return {key: memory_bytes(value, setting=f"max_memory of {key}") for key, value in numbered.items()}
-    limit, free = memory_bytes(max_memory), get_max_memory()
-    accelerators = {key: min(limit, size) for key, size in free.items() if key != "cpu"}
-    if not accelerators:
-        return {"cpu": min(limit, int(free["cpu"]))}
-    return {**accelerators, **({"cpu": int(free["cpu"] * _FREE_SHARE)} if "cpu" in free else {})}
 
 
 @contextmanager

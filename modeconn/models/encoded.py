@@ -26,6 +26,11 @@ class Batch:
     targets: torch.Tensor
     packed: Packed | None = None
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that are read, padding included; of an encoder-decoder the prompts', of images one each."""
+        return self.inputs["input_ids" if "input_ids" in self.inputs else "attention_mask"].numel()
+
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
         inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}

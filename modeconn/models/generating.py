@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from modeconn.models.batch_room import Room
 from modeconn.models.encoded import EncodedTask, ExampleSums, Outputs, pad, reduce_rows
 from modeconn.models.family import Classifier, Family, Seq2Seq
 from modeconn.models.halving import in_halves
@@ -105,7 +106,13 @@ def write(
 
     for places in token_budget_batches(lengths, split.settings.token_budget):
         group = [numbers[place] for place in places]
-        for some in in_halves(answers, group, lambda number: len(questions.contexts[number]) + questions.num_new):
+        several = in_halves(
+            answers,
+            group,
+            lambda number: len(questions.contexts[number]) + questions.num_new,
+            room=Room(model.memory.writing),
+        )
+        for some in several:
             found |= some
     return [found[number] for number in numbers]
 

@@ -78,7 +78,7 @@ def load_base(
         dtype: The dtype of the weights, whatever the checkpoint's is.
         num_labels: Classes of a classifier's head; a head of another size in the checkpoint is left out.
         saved: Parameters that the points bring along; None where a classifier's new head is to be trained.
-        options: What else `from_pretrained` of transformers is given, as to quantise (see `loading_options`) or to spread
+        options: What else `from_pretrained` of transformers is given, as to quantise (see `loading_options`) or spread
             the model (see `map_options`).
 
     Raises:

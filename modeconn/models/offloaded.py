@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate.hooks import AlignDevicesHook, SequentialHook
+from accelerate.utils import PrefixedDataset
 from torch import nn
 
 
@@ -46,6 +47,17 @@ def first_device(model: nn.Module) -> torch.device:
     return device_of(module, next(module.parameters(recurse=False)))
 
 
+def places(model: nn.Module) -> dict[str, float]:
+    """The share of a model's numbers that lie on each device; under "offloaded", that of those away between calls."""
+    found: dict[str, int] = {}
+    for module in model.modules():
+        for weight in (one for one in module._parameters.values() if one is not None):
+            place = "offloaded" if is_offloaded(module) else str(weight.device)
+            found[place] = found.get(place, 0) + weight.numel()
+    total = sum(found.values())
+    return {place: size / total for place, size in sorted(found.items())}
+
+
 def stored(module: nn.Module, leaf: str) -> torch.Tensor | None:
     """A module's parameter, with its numbers also where they are away.
 
@@ -58,6 +70,18 @@ def stored(module: nn.Module, leaf: str) -> torch.Tensor | None:
         return weight
     maps = [hook.weights_map for hook in _hooks(module) if hook.offload and hook.weights_map is not None]
     return maps[0][leaf].to(weight.dtype)
+
+
+def unreachable(model: nn.Module) -> list[str]:
+    """The parameters that are away and cannot be fetched, as of tied weights that a device map has parted."""
+    found = []
+    for path, module in model.named_modules():
+        for hook in (one for one in _hooks(module) if one.offload and isinstance(one.weights_map, PrefixedDataset)):
+            weights: Any = hook.weights_map
+            known = set(getattr(weights.dataset, "all_keys", weights.dataset))  # asked with `in`, it reads the weight
+            names = [leaf for leaf, weight in module._parameters.items() if weight is not None]
+            found += [f"{path}.{leaf}" for leaf in names if f"{weights.prefix}{leaf}" not in known]
+    return found
 
 
 def sources_of_weights(model: nn.Module) -> dict[int, Any]:
@@ -81,10 +105,11 @@ def sharing_copy(model: nn.Module, tensors: Mapping[int, torch.Tensor]) -> Any: 
 
 
 def made_plain(model: Any) -> None:  # noqa: ANN401
-    """Make a spread model look to PEFT as if nobody had spread it: PEFT would spread it again, and write into its folder.
+    """Make a spread model look to PEFT as if nobody had spread it.
 
-    In the place of what is away stand tensors of NaN on the right devices, which take no memory. The hooks put the
-    weights there at each call. What PEFT computes from them before is NaN, so that it cannot be taken for the real one.
+    PEFT would spread it again, and write its tensors into the base's own folder. Here tensors of NaN on the right
+    devices, which take no memory, stand in the place of what is away, until the hooks put the weights there at each
+    call. What PEFT would compute from them before is NaN, so that it cannot be taken for the real one.
 
     Args:
         model: A copy made by `sharing_copy`; it is changed.

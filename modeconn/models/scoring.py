@@ -1,7 +1,8 @@
 """Losses of a split's rows, batch by batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,20 +40,36 @@ def score_split(model: "AdapterModel", module: nn.Module, encoded: EncodedTask) 
         None if tokens is None else torch.tensor(tokens, device=model.device)
         for tokens in (encoded.allowed, encoded.rows.label_tokens)
     )
+    score = partial(score_batch, model.family, module, allowed=allowed, choices=choices)
     rows, begin, scored = encoded.rows.rows, 0, []
     with fast_linear() if reads_packed(module) else nullcontext():  # a reference is left to torch
-        for batch in encoded.batches:
-            numbers = encoded.order[begin : (begin := begin + len(batch.targets))]
-
-            def score(part: Sequence[int], whole: Batch = batch) -> _Scored:
-                some = whole.to(model.device)
-                if len(part) < len(whole.targets):
-                    some = model.collate([(encoded, row) for row in part])
-                return score_batch(model.family, module, some, allowed=allowed, choices=choices)
-
-            scored += in_halves(score, numbers, lambda row: model.family.length(rows[row]))
+        room = model.memory.room((encoded.task, encoded.split), module, partial(_probed, model, encoded, score))
+        for whole in encoded.batches:
+            numbers = encoded.order[begin : (begin := begin + len(whole.targets))]
+            part = partial(_part, model, encoded, whole)
+            scored += in_halves(
+                lambda some, part=part: score(part(some).to(model.device)),
+                numbers,
+                lambda row: model.family.length(rows[row]),
+                room=room,
+                size=lambda some, part=part: part(some).num_tokens,
+            )
     order = np.asarray(encoded.order)
     loss, correct = (np.full(len(rows), np.nan) for _ in range(2))
     loss[order] = torch.cat([pair[0] for pair in scored]).double().cpu().numpy()
     correct[order] = torch.cat([pair[1] for pair in scored]).double().cpu().numpy()
     return loss, correct
+
+
+def _part(model: "AdapterModel", encoded: EncodedTask, whole: Batch, rows: Sequence[int]) -> Batch:
+    """Some rows of a batch as a batch; the whole one is there already."""
+    if len(rows) == len(whole.targets):
+        return whole
+    return model.family.collate([encoded.rows.rows[row] for row in rows], model.pad_id)
+
+
+def _probed(model: "AdapterModel", encoded: EncodedTask, score: Callable[[Batch], _Scored]) -> int:
+    """Score the first row, which is the longest, and say how many tokens it has."""
+    batch = model.family.collate([encoded.rows.rows[encoded.order[0]]], model.pad_id)
+    score(batch.to(model.device))
+    return batch.num_tokens

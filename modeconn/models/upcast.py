@@ -15,7 +15,7 @@ _MOST_BYTES = 2 * 2**30  # of the float64 weights: what is compared for a check 
 
 
 def in_float64(model: PointModel) -> PointModel | None:
-    """A copy of a float32 model in float64; None of other models, large and spread ones, and where the device has no float64.
+    """A copy of a float32 model in float64; None of others, large and spread ones, and where the device has no float64.
 
     Args:
         model: The model; it is not changed.
