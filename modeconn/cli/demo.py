@@ -140,6 +140,7 @@ def _lines(settings: Settings, method: str, trained: "TrainRun", tasks: "list[Ta
             )
             write_profile(folder, profile, tables_of(profile, tasks), mean_of=mean_of)
     ends = ends_and_best(read_csv(folder.folder / "profile.csv"), mean_of=mean_of)
+    print()
     title = f"{method}: lines in weights space, test split; best t: lowest mean loss of old and new task"
     print_table(ends, title=title)
     print()

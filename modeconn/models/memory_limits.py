@@ -7,7 +7,7 @@ from typing import Any
 from modeconn.errors import ModelError
 from modeconn.models.sources import told
 
-MemoryLimit = float | str | Mapping[int | str, float | str]
+MemoryLimit = float | str | Mapping[Any, float | str]
 _GIB = 2**30
 _FREE_SHARE = 0.9  # of the CPU's free memory, where nobody sets a limit for it
 
