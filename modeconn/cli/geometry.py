@@ -2,15 +2,17 @@
 
 Writes geometry.csv (a row for each checkpoint and matrix), overlaps.csv (for each pair of checkpoints and matrix),
 points.csv and pairs.csv (the same in total), drift.csv, spectra.parquet, reading.txt and figures/ to the output folder.
-No model is loaded; a base stays on disk.
+No model is loaded; a base stays on disk. With --tasks the model is loaded, and the curvature of the tasks' losses at
+every checkpoint is measured, too: second_order.csv (Hessian trace, largest and smallest eigenvalue, sharpness), and of
+two checkpoints curvature.csv (along the line between them).
 """
 
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeconn.cli.second_order_run import SecondOrderFlags
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from modeconn.adapters.full import FullModel
     from modeconn.geometry.measure import Geometry
     from modeconn.runs import RunFolder
+    from modeconn.tasks.task import Task
 
 _POINTS = (
     "point", "num_matrices", "norm", "relative_norm", "rank", "stable_rank", "effective_rank", "top_columns",
@@ -33,7 +36,7 @@ _PAIRS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(SecondOrderFlags):
     """Which checkpoints, and what they are held against."""
 
     adapters: tuple[str, ...] = field(
@@ -42,7 +45,6 @@ class Settings:
     base_model: str | None = field(
         default=None, metadata=flag_help("folder or hub id: for relative norms, and kinds that are functions of it")
     )
-    output_dir: Path
     increments: bool = field(
         default=False, metadata=flag_help("take what each checkpoint adds to the one before, not its whole update")
     )
@@ -56,15 +58,17 @@ class Settings:
             " decomposes every weight: minutes for a small model, hours for a large one; 0 does not"
         ),
     )
-    overwrite: bool = False
-    quiet: bool = False
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The checkpoints."""
+        return self.adapters
 
     def resolved(self) -> "Settings":
         """The same settings with absolute paths."""
         from modeconn.runs import resolved
 
-        base = resolved(self.base_model) if self.base_model else None
-        return replace(self, adapters=tuple(resolved(one) for one in self.adapters), base_model=base)
+        return replace(super().resolved(), adapters=tuple(resolved(one) for one in self.adapters))
 
 
 def run(settings: Settings) -> int:
@@ -72,17 +76,25 @@ def run(settings: Settings) -> int:
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.naming import named
     from modeconn.cli.progress import say_shown_again
+    from modeconn.cli.second_order_run import load_tasks, measure_second_order
     from modeconn.geometry.accepting import check_points
 
     points = [Adapter.from_pretrained(source, name=name) for source, name in named(settings.adapters)]
     base = _base(settings, points)
     check_points(points, base=base)
-    folder = _opened(settings, points)
+    tasks = load_tasks(settings, points)
+    folder = _opened(settings, points, tasks)
+    if settings.dry_run:
+        _show_plan(settings, folder, points, tasks)
+        return 0
     if folder.finished:
         say_shown_again(folder.folder)
     else:
         with folder:
-            _write(settings, folder, _measured(settings, points, base))
+            geometry = _measured(settings, points, base)
+            _write_tables(settings, folder, geometry)
+            more = measure_second_order(settings, folder, points, tasks) if tasks else []
+            _write_rest(folder, geometry, more)
     for note in _notes(settings, points):
         print(f"note: {note}", file=sys.stderr)
     _show(folder)
@@ -97,23 +109,27 @@ def _base(settings: Settings, points: "Sequence[Adapter]") -> "FullModel | None"
     from modeconn.models.completeness import check_complete_on_disk
     from modeconn.models.stored_fit import check_fits_stored, open_base
 
-    base = open_base(settings.base_model, task_type=points[0].config.task_type if points else None)
+    kind = settings.task_type or (points[0].config.task_type if points else None)
+    base = open_base(settings.base_model, task_type=kind)
     for point in points:
         check_fits_stored(base, point)
         check_complete_on_disk(base, point)
     return base
 
 
-def _opened(settings: Settings, points: "Sequence[Adapter]") -> "RunFolder":
+def _opened(settings: Settings, points: "Sequence[Adapter]", tasks: "Sequence[Task]") -> "RunFolder":
     """The run folder, which holds none of the inputs."""
     from modeconn.runs import RunFolder, refuse_inputs_inside
 
-    refuse_inputs_inside(settings.output_dir, [*settings.adapters, settings.base_model])
+    refuse_inputs_inside(settings.output_dir, [*settings.adapters, *settings.tasks, settings.base_model])
     return RunFolder.open(
         settings.output_dir,
         command="geometry",
         settings=settings.resolved(),
-        hashes={f"adapter {point.name}": point.fingerprint for point in points},
+        hashes={
+            **{f"adapter {point.name}": point.fingerprint for point in points},
+            **{f"task {task.name}": task.fingerprint for task in tasks},
+        },
         overwrite=settings.overwrite,
     )
 
@@ -136,11 +152,8 @@ def _measured(settings: Settings, points: "Sequence[Adapter]", base: "FullModel 
         )
 
 
-def _write(settings: Settings, folder: "RunFolder", geometry: "Geometry") -> None:
-    """Tables, sentences and figures."""
-    from modeconn.geometry.reading import reading
-    from modeconn.plotting import save_figure
-
+def _write_tables(settings: Settings, folder: "RunFolder", geometry: "Geometry") -> None:
+    """Tables of the updates."""
     folder.record(device="cpu", dtype="float64")
     folder.write_csv(geometry.modules, "geometry.csv")
     folder.write_csv(geometry.overlaps, "overlaps.csv")
@@ -149,11 +162,40 @@ def _write(settings: Settings, folder: "RunFolder", geometry: "Geometry") -> Non
     if not settings.increments:  # steps are no places that a run has been at
         folder.write_csv(geometry.drift(), "drift.csv")
     folder.write_parquet(geometry.spectra, "spectra.parquet")
-    folder.write_text("\n\n".join(reading(geometry)) + "\n", "reading.txt")
+
+
+def _write_rest(folder: "RunFolder", geometry: "Geometry", more: "Sequence[str]") -> None:
+    """Sentences, of the curvature too, and figures."""
+    from modeconn.cli.second_order_run import second_order_figures
+    from modeconn.geometry.reading import reading
+    from modeconn.plotting import save_figure
+
+    folder.write_text("\n\n".join([*reading(geometry), *more]) + "\n", "reading.txt")
     with folder.replacing("figures") as figures:
         figures.mkdir()
-        for name, drawn, table in _figures(geometry):
+        for name, drawn, table in (*_figures(geometry), *second_order_figures(folder)):
             save_figure(drawn, figures / name, table=table)
+
+
+def _show_plan(settings: Settings, folder: "RunFolder", points: "Sequence[Adapter]", tasks: "list[Task]") -> None:
+    """Print what would be measured, and what the curvature would cost."""
+    from modeconn.cli.profile_printing import print_plan
+    from modeconn.cli.second_order_run import second_order_plan
+
+    if folder.finished:
+        print(f"nothing to do: the run in {settings.output_dir} is finished")
+        return
+    parameters = {name for point in points for name in point.updates}
+    plan = {
+        "checkpoints": str(len(points)),
+        "pairs": str(len(points) * (len(points) - 1) // 2),
+        "parameters that they change": str(len(parameters)),
+        "weights of the base decomposed": str(len(parameters) if settings.principal else 0),
+    }
+    print_plan(plan, path="updates")
+    for title, one in second_order_plan(settings, points, tasks) if tasks else ():
+        print()
+        print_plan(one, path=f"{title}, {settings.split} split")
 
 
 def _figures(geometry: "Geometry") -> "Iterator[tuple[str, Axes | Figure, pd.DataFrame]]":
@@ -197,6 +239,7 @@ def _notes(settings: Settings, points: "Sequence[Adapter]") -> list[str]:
 
 def _show(folder: "RunFolder") -> None:
     """Print the totals and the sentences."""
+    from modeconn.cli.second_order_run import show_second_order
     from modeconn.cli.tables import print_table
     from modeconn.runs import read_csv
 
@@ -206,5 +249,6 @@ def _show(folder: "RunFolder") -> None:
     if len(pairs):
         print()
         print_table(pairs.reindex(columns=_PAIRS), title="what two updates share, beside chance")
+    show_second_order(folder)
     print()
     print((folder.folder / "reading.txt").read_text(encoding="utf-8").rstrip("\n"))

@@ -52,13 +52,7 @@ def curvature_along(
         EvaluationError: As `evaluate_path`, or if there are fewer than 3 positions.
         PathError: If the ends are one place.
     """
-    if num_points < _LEAST:
-        raise EvaluationError(
-            "no curvature from so few positions",
-            expected=f"{_LEAST} positions or more",
-            got=f"num_points={num_points}",
-            remedy="take 21",
-        )
+    check_count(num_points)
     options: dict[str, Any] = {"split": split, "settings": encoding, "store": store, "progress": progress}
     profile = evaluate_path(line, model, tasks, num_points=num_points, **options)
     span = float(profile.frame["distance"].max())
@@ -71,6 +65,21 @@ def curvature_along(
         )
     tables = [own.sort_values("t") for _, own in profile.frame.groupby("task", sort=False)]
     return pd.concat([_with_derivatives(own, span / (num_points - 1)) for own in tables], ignore_index=True)
+
+
+def check_count(num_points: int) -> None:
+    """Raise unless there are neighbours on both sides of a position.
+
+    Raises:
+        EvaluationError: If there are not.
+    """
+    if num_points < _LEAST:
+        raise EvaluationError(
+            "no curvature from so few positions",
+            expected=f"{_LEAST} positions or more",
+            got=f"num_points={num_points}",
+            remedy="take 21",
+        )
 
 
 def _with_derivatives(own: pd.DataFrame, step: float) -> pd.DataFrame:

@@ -71,14 +71,7 @@ class LocalLoss:
             TaskError: If the task has no such split.
         """
         model.check(point)
-        without = [name for name, update in point.updates.items() if not update.low_rank]
-        if without or not (point.updates or point.saved):
-            raise EvaluationError(
-                f"the loss around {point.name} cannot be differentiated in its own coordinates",
-                expected="pairs of LoRA factors, or tensors that stand in a parameter's place",
-                got=f"no factors of {listed(without)}" if without else f"no update ({point.config.kind.name})",
-                remedy="take the nearest LoRA point: truncated(point.on(model), rank)[0]",
-            )
+        check_coordinates(point)
         asked = replace(settings or EncodingSettings(), all_choices=False, generate=False)
         encoded = model.encode(task, split, asked)
         order = _spread(list(encoded.order), max_examples)
@@ -156,6 +149,22 @@ class LocalLoss:
         trainable = Trainable(None, branches, saved)
         with placed_trainable(self.model.module, trainable), sdpa_kernel(SDPBackend.MATH):
             yield
+
+
+def check_coordinates(point: Adapter) -> None:
+    """Raise unless a point's tensors are coordinates in which a loss can be differentiated.
+
+    Raises:
+        EvaluationError: If an update has no factors, or there is none.
+    """
+    without = [name for name, update in point.updates.items() if not update.low_rank]
+    if without or not (point.updates or point.saved):
+        raise EvaluationError(
+            f"the loss around {point.name} cannot be differentiated in its own coordinates",
+            expected="pairs of LoRA factors, or tensors that stand in a parameter's place",
+            got=f"no factors of {listed(without)}" if without else f"no update ({point.config.kind.name})",
+            remedy="take the nearest LoRA point: truncated(point.on(model), rank)[0]",
+        )
 
 
 def _spread(rows: list[int], most: int) -> list[int]:

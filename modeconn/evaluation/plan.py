@@ -76,8 +76,8 @@ def plan_evaluation(
         "cut prompts": str(sum(one.num_truncated for one in encoded)),
         "matrix products": f"{_scaled(sum(cost.flops for cost in costs) * num_points)}FLOP",
         "memory of the weights": f"{weights / 2**20:.0f} MiB",
-        "memory of a process": _memory(model),
-        "time": f"{_duration(_seconds(costs, num_points, num_ends, num_processes))} on {_where(model, num_processes)}",
+        "memory of a process": memory_held(model),
+        "time": f"{duration(_seconds(costs, num_points, num_ends, num_processes))} on {_where(model, num_processes)}",
     }
 
 
@@ -87,7 +87,7 @@ def _seconds(costs: Sequence[Cost], num_points: int, num_ends: int, num_processe
     return one / num_processes
 
 
-def _memory(model: AdapterModel) -> str:
+def memory_held(model: AdapterModel) -> str:
     """The most memory so far, in which the weights were loaded and the largest batch went through the model."""
     peak = peak_device_memory_mib() if model.device.type == "cuda" else peak_memory_mib()
     return "unknown" if peak is None else f"{peak:.0f} MiB"
@@ -104,7 +104,7 @@ def _scaled(number: float) -> str:
     return f"{number / scale:.3g} {prefix}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A time as one says it."""
     if seconds < 120:
         return f"about {seconds:.2g} s" if seconds < 10 else f"about {seconds:.0f} s"

@@ -22,6 +22,7 @@ from modeconn.models.packed_rows import Text
 
 NAME = "modeconn_packed"
 _KNOWN = {"position_ids", "use_cache", "output_attentions", "cache_position", "is_causal", "sliding_window"}
+_ASKS = "warn_if_padding_and_no_attention_mask"  # transformers' question whether a mask was forgotten
 _TEXTS: ContextVar[tuple[Text, ...]] = ContextVar("packed_texts")
 
 
@@ -48,13 +49,18 @@ def packed_attention(model: nn.Module, texts: tuple[Text, ...]) -> Iterator[None
         texts: The texts of the row.
     """
     configs = {id(one): one for one in _configs(model)}
+    asking = [module for module in model.modules() if hasattr(module, _ASKS)]
     kept = {key: one._attn_implementation for key, one in configs.items()}
     token = _TEXTS.set(texts)
     try:
         for config in configs.values():
             config._attn_implementation = NAME
+        for module in asking:
+            setattr(module, _ASKS, _no_mask)
         yield
     finally:
+        for module in asking:
+            vars(module).pop(_ASKS, None)
         _TEXTS.reset(token)
         for key, config in configs.items():
             config._attn_implementation = kept[key]

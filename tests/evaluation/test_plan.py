@@ -7,7 +7,7 @@ import pytest
 
 import modeconn as mc
 from modeconn.errors import EvaluationError, ModelError
-from modeconn.evaluation.plan import _duration, _seconds, plan_evaluation
+from modeconn.evaluation.plan import _seconds, duration, plan_evaluation
 from modeconn.evaluation.probe import Cost, probed
 
 
@@ -62,7 +62,7 @@ def test_points_of_another_base_are_refused(adapters: Any, model: mc.AdapterMode
     ("seconds", "told"), [(0.42, "about 0.42 s"), (61.2, "about 61 s"), (1800, "about 30 min"), (9000, "about 2.5 h")]
 )
 def test_a_time_is_told_in_its_unit(seconds: float, told: str) -> None:
-    assert _duration(seconds) == told
+    assert duration(seconds) == told
 
 
 def test_the_products_are_those_of_a_pass_through_all_matrices(

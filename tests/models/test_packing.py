@@ -1,7 +1,10 @@
 """Rows without padding give the numbers of rows with it, and leave the model as it was."""
 
+import logging
+
 import pytest
 import torch
+import transformers
 from random_tasks import random_task
 from tiny import LABELS, make_base
 from transformers import (
@@ -204,3 +207,18 @@ def test_the_reference_is_padded_so_that_the_gate_sees_what_packing_gets_wrong(f
 
 def _larger(found):
     return 1.5 * found if isinstance(found, torch.Tensor) else [1.5 * piece for piece in found]
+
+
+def test_rows_without_padding_are_not_taken_for_padded_ones(bases, caplog):
+    """transformers asks for a mask where a row begins or ends with the padding token; a packed row needs none."""
+    transformers.utils.logging.enable_propagation()
+    try:
+        with caplog.at_level(logging.WARNING):
+            model = mc.AdapterModel.from_pretrained(bases("gpt2"))
+            task = mc.Task.from_records("pad", {"test": [{"prompt": "<pad> the cat", "answer": " good"}] * 2})
+            model.score_rows(model.module, model.encode(task))
+    finally:
+        transformers.utils.logging.disable_propagation()
+    assert model.family.packed
+    assert "attention_mask" not in caplog.text
+    assert "warn_if_padding_and_no_attention_mask" not in vars(model.module)
