@@ -4,8 +4,7 @@
 
 Reads `scores.csv` and `pairs.csv`. Writes `measures.csv` (one row a variant: the mean over runs, and the half-width of
 its 95 % interval by Student's t), `differences.csv` (the same of differences from sequential training and from replay
-on the same order and seed), `predictors.csv` (Spearman's rank correlation of every measure of a pair of checkpoints
-with what the old task lost between them; the interval is a bootstrap over whole runs) and the figure `stability`, and
+on the same order and seed), `predictors.csv` (see `analysis/predictors.py`) and the figure `stability`, and
 prints the tables.
 """
 
@@ -13,9 +12,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from analysis.predictors import predictors
 from analysis.tables import over_runs
 from modeconn.continual import ScoreMatrix
 from modeconn.plotting import plot_stability, save_figure
@@ -23,8 +22,6 @@ from modeconn.plotting import plot_stability, save_figure
 RUN = ["order", "seed"]
 MEASURES = ["average_accuracy", "average_incremental_accuracy", "learning_accuracy", "backward_transfer", "forgetting"]
 REFERENCES = ["sequential", "replay"]
-OUTCOMES = ["score_lost", "loss_gained"]
-RESAMPLES, LEVEL = 2000, 0.95
 
 
 def run_measures(scores: pd.DataFrame) -> pd.DataFrame:
@@ -45,32 +42,6 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
             paired = (own.set_index(RUN)[MEASURES] - base).dropna().reset_index()
             parts.append(paired.assign(variant=variant, reference=reference))
     return over_runs(pd.concat(parts, ignore_index=True), ["variant", "reference"], MEASURES)
-
-
-def predictors(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlation of every measure with what was forgotten, over all pairs of consecutive checkpoints."""
-    names = [name for name in pairs.columns if name not in {*RUN, "variant", "number", "old", "new", *OUTCOMES}]
-    draws = _resampled(pairs)
-    rows = []
-    for outcome in OUTCOMES:
-        for name in names:
-            low, high = np.nanquantile([_rank(one, name, outcome) for one in draws], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            rows.append({"outcome": outcome, "measure": name, "spearman": _rank(pairs, name, outcome), "low": low,
-                         "high": high, "pairs": int(pairs[[name, outcome]].notna().all(axis=1).sum())})  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _resampled(pairs: pd.DataFrame) -> list[pd.DataFrame]:
-    """Resamples of whole runs: pairs of one run are not independent."""
-    generator = np.random.default_rng(0)
-    runs = [own for _, own in pairs.groupby(["variant", *RUN], sort=False)]
-    return [pd.concat([runs[k] for k in generator.integers(len(runs), size=len(runs))]) for _ in range(RESAMPLES)]
-
-
-def _rank(pairs: pd.DataFrame, name: str, outcome: str) -> float:
-    """Spearman's correlation."""
-    own = pairs[[name, outcome]].dropna().rank().to_numpy()
-    return float(np.corrcoef(own, rowvar=False)[0, 1]) if len(own) > 2 and own.std(axis=0).all() else float("nan")
 
 
 def main() -> None:
