@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,17 +14,21 @@ NUM_POINTS, NUM_EXAMPLES, DIRECTIONS = 7, 100, 8
 OVERLAPS = ("cosine", "sign_agreement", "column_overlap", "row_overlap")
 
 
-def pair_rows(run: mc.TrainRun, tasks: Sequence[mc.Task], *, similarity: bool = True) -> Iterator[dict[str, Any]]:
+def pair_rows(
+    run: mc.TrainRun, tasks: Sequence[mc.Task], base: str | Path, *, similarity: bool = True
+) -> Iterator[dict[str, Any]]:
     """One row for each pair of consecutive checkpoints.
 
     Columns: number (of the newer task, from 1), old, new, score_lost and loss_gained by the old task from one to the
     other, old_norm, new_norm, distance, and of both updates cosine, sign_agreement, column_overlap, row_overlap; the
-    same four of the step between them against the old update (`step_...`); barrier_old, barrier_new (chord, nats per
-    token), midpoint_old (nats above the better end); cka_last and cka_mean on the old task's prompts.
+    same four of the step between them against the old update, by no more directions than that has (`step_...`);
+    barrier_old, barrier_new (chord, nats per token), midpoint_old (nats above the better end); cka_last and cka_mean on
+    the old task's prompts.
 
     Args:
         run: Checkpoints and scores.
         tasks: In the order of training; no rows where a checkpoint stands for several.
+        base: Folder of the base model.
         similarity: Whether to measure the last two columns, which needs a model that reads prompts.
     """
     if len(run.checkpoints) != len(tasks):
@@ -31,7 +36,8 @@ def pair_rows(run: mc.TrainRun, tasks: Sequence[mc.Task], *, similarity: bool = 
     points = [mc.Adapter.from_pretrained(folder) for folder in run.checkpoints]
     if any(not point.updates for point in points):
         return  # prompts: there is no weight update to measure
-    model = mc.AdapterModel.from_pretrained(adapters=points)
+    model = mc.AdapterModel.from_pretrained(base, adapters=points)
+    weights = mc.FullModel.open(base)
     for number, ((old, new), (old_task, new_task)) in enumerate(
         zip(pairwise(points), pairwise(tasks), strict=True), start=2
     ):
@@ -40,7 +46,7 @@ def pair_rows(run: mc.TrainRun, tasks: Sequence[mc.Task], *, similarity: bool = 
             "old": old_task.name,
             "new": new_task.name,
             **_forgotten(run.scores, number, old_task.name),
-            **_geometry(old, new, mc.FullModel.open(model.base_name)),
+            **_geometry(old, new, weights),
             **_between(old, new, model, (old_task, new_task)),
             **(_similarity(old, new, model, old_task) if similarity else {}),
         }
@@ -69,7 +75,9 @@ def _geometry(old: mc.Adapter, new: mc.Adapter, base: mc.FullModel) -> dict[str,
         "distance": float(pair["distance"]),
     }
     found |= {name: float(pair[name]) for name in OVERLAPS}
-    against = mc.measure_geometry([old, step], base=base, directions=DIRECTIONS).pairs.iloc[0]
+    ranks = whole.modules.loc[whole.modules["point"] == old.name, "rank"].dropna()
+    fewest = min(DIRECTIONS, int(ranks.min()))  # with more, a step of factors holds the old update's subspace anyway
+    against = mc.measure_geometry([old, step], base=base, directions=fewest).pairs.iloc[0]
     return found | {f"step_{name}": float(against[name]) for name in OVERLAPS}
 
 

@@ -115,7 +115,7 @@ def main() -> None:
         if tuple(cell.keys.values()) in finished(scores, KEYS):
             continue
         run = train(cell, arguments.base_model, tasks, arguments.output_dir)
-        between = pair_rows(run, [tasks[name] for name in ORDERS[cell.order]])
+        between = pair_rows(run, [tasks[name] for name in ORDERS[cell.order]], arguments.base_model)
         append(pd.DataFrame([cell.keys | row for row in between]), pairs)
         rows = run.scores[["after_task", "task", "metric", "score"]].assign(**cell.keys)
         append(rows[[*KEYS, "after_task", "task", "metric", "score"]], scores)

@@ -105,7 +105,7 @@ def measured(name: str, setting: Setting, variant: str, seed: int, results: Path
     rate = rate_of(name, setting, variant, results, folder)
     run = setting.train(folder / f"{variant}-{seed}", variant, seed=seed, rate=rate, split="test")
     keys = dict(zip(KEYS, (name, variant, seed), strict=True))
-    between = pair_rows(run, setting.tasks, similarity=setting.similarity)
+    between = pair_rows(run, setting.tasks, setting.base, similarity=setting.similarity)
     append(pd.DataFrame([keys | row for row in between]), results / "pairs.csv")
     facts = {"rate": rate, "num_trained": setting.num_trained(variant)}
     rows = run.scores[["after_task", "task", "metric", "score"]].assign(**keys, **facts)

@@ -90,8 +90,7 @@ def loaded_spread(load: Callable[..., tuple[nn.Module, Any]], **options: Any) ->
     folder = tempfile.mkdtemp(prefix="modeconn-offload-")
     sources: list[Any] = []
     try:
-        with _quiet_accelerate():
-            model, info = load(offload_folder=folder, **options)
+        model, info = _loaded(load, offload_folder=folder, **options)
         check_spread(model, options["device_map"])
         sources = [one for one in sources_of_weights(model).values() if hasattr(one, "save_folder")]
     finally:
@@ -102,6 +101,24 @@ def loaded_spread(load: Callable[..., tuple[nn.Module, Any]], **options: Any) ->
     return model, info
 
 
+def _loaded(load: Callable[..., tuple[nn.Module, Any]], **options: Any) -> tuple[nn.Module, Any]:  # noqa: ANN401
+    """Load; what transformers and accelerate do not like of the map is told as that."""
+    try:
+        with _quiet_accelerate():
+            return load(**options)
+    except ModelError as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, OSError):
+            raise
+        raise ModelError(
+            "the base model cannot be loaded with this device map",
+            expected="a place for every module that can hold its weights, rounded ones on devices only",
+            got=told(cause),
+            remedy='give device_map="auto" (--device-map auto), or leave it out: then the rest of the error is about the'
+            " base model",
+        ) from cause
+
+
 def check_spread(model: nn.Module, device_map: Any) -> None:  # noqa: ANN401  (as `map_options` gives it)
     """Raise unless a loaded model is spread as it was asked for, in a way that points can be put beside.
 
@@ -109,8 +126,7 @@ def check_spread(model: nn.Module, device_map: Any) -> None:  # noqa: ANN401  (a
         ModelError: If the map names what the model does not have, or rounded weights are away between calls.
     """
     if isinstance(device_map, Mapping):
-        names = {*(name for name, _ in model.named_modules()), *(name for name, _ in model.named_parameters())}
-        if unknown := device_map.keys() - names:
+        if unknown := device_map.keys() - {name for name, _ in model.named_modules()}:
             raise ModelError(
                 f"the device map does not fit {type(model).__name__}",
                 expected=f"modules of the model, as {listed(n for n, _ in model.named_children())} and those in them",
@@ -136,16 +152,18 @@ def check_spread(model: nn.Module, device_map: Any) -> None:  # noqa: ANN401  (a
 
 def _read(device_map: DeviceMap) -> DeviceMap:
     """A strategy's name, or a mapping; JSON becomes one."""
-    if not isinstance(device_map, str):
+    if isinstance(device_map, Mapping) and device_map:
         return device_map
+    if not isinstance(device_map, str):
+        device_map = repr(device_map)
     if device_map in STRATEGIES:
         return device_map
     if device_map.lstrip().startswith("{"):
         return json_object(device_map, "device_map (--device-map)", '{"model": 0, "lm_head": "cpu"}')
     raise ModelError(
-        f"unknown device map {device_map!r}",
+        f"unknown device map {device_map}",
         expected=f"{listed(STRATEGIES)}, or module -> device",
-        got=repr(device_map),
+        got=device_map,
         remedy="use device_map='auto'; for one device give device (--device) instead",
     )
 
@@ -154,8 +172,7 @@ def _checked(where: int | str) -> int | str:
     """A place for a module, as accelerate takes it."""
     if where == "disk":
         return where
-    number = isinstance(where, int) or (isinstance(where, str) and where.isdigit())
-    device = as_device(int(where) if number else where)
+    device = as_device(int(where) if str(where).isdigit() else str(where))
     if device.type == "meta":
         raise ModelError(
             "a device map cannot put modules on 'meta': they would have no weights",

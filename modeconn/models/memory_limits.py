@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from modeconn.errors import ModelError
+from modeconn.errors import ModelError, listed
 from modeconn.models.sources import told
 
 MemoryLimit = float | str | Mapping[Any, float | str]
@@ -30,7 +30,7 @@ def memory_bytes(limit: float | str, *, setting: str = "max_memory (--max-memory
 
     try:
         found = int(float(limit) * _GIB)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError):
         try:
             found = convert_file_size_to_int(str(limit).replace(" ", ""))
         except ValueError:
@@ -52,13 +52,28 @@ def device_limits(max_memory: MemoryLimit) -> dict[int | str, int]:
     if isinstance(max_memory, str) and max_memory.lstrip().startswith("{"):
         max_memory = json_object(max_memory, "max_memory (--max-memory)", '{"0": "10GiB", "cpu": "30GiB"}')
     if isinstance(max_memory, Mapping):
-        numbered = {int(key) if str(key).isdigit() else key: value for key, value in max_memory.items()}
-        return {key: memory_bytes(value, setting=f"max_memory of {key}") for key, value in numbered.items()}
+        return {_device(key): memory_bytes(value, setting=f"max_memory of {key}") for key, value in max_memory.items()}
     limit, free = memory_bytes(max_memory), {key: int(size) for key, size in get_max_memory().items()}
     accelerators = {key: min(limit, size) for key, size in free.items() if key != "cpu"}
     if not accelerators:
         return {"cpu": min(limit, free["cpu"])}
     return {**accelerators, **({"cpu": int(free["cpu"] * _FREE_SHARE)} if "cpu" in free else {})}
+
+
+def _device(key: int | str) -> int | str:
+    """A device as accelerate names it: its number, or "cpu"."""
+    from accelerate.utils import get_max_memory
+
+    found = int(key) if str(key).isdigit() else key
+    known = get_max_memory()
+    if found not in known:
+        raise ModelError(
+            f"max_memory (--max-memory) is given for {key!r}, which is no device here",
+            expected=listed(map(str, known)),
+            got=repr(key),
+            remedy="name GPUs by their numbers, and the CPU cpu",
+        )
+    return found
 
 
 def json_object(text: str, setting: str, example: str) -> dict[Any, Any]:

@@ -76,6 +76,9 @@ def unreachable(model: nn.Module) -> list[str]:
     """The parameters that are away and cannot be fetched, as of tied weights that a device map has parted."""
     found = []
     for path, module in model.named_modules():
+        if not is_offloaded(module):
+            away = [leaf for leaf, one in module._parameters.items() if one is not None and one.device.type == "meta"]
+            found += [f"{path}.{leaf}" for leaf in away]
         for hook in (one for one in _hooks(module) if one.offload and isinstance(one.weights_map, PrefixedDataset)):
             weights: Any = hook.weights_map
             known = set(getattr(weights.dataset, "all_keys", weights.dataset))  # asked with `in`, it reads the weight

@@ -12,6 +12,7 @@ from modeconn.errors import EvaluationError
 
 from . import columns, lettering, style
 from .legend import legend_below, legend_height
+from .profile_table import headline
 
 _POINTS, _ALONG = "curvature at points", "curvature along a line"
 _PANEL_HEIGHT, _LABELS = 1.6, 0.62  # inches
@@ -94,13 +95,13 @@ def plot_curvature(frame: pd.DataFrame, *, width: float = style.PAGE_WIDTH) -> F
                 known = own.loc[own[column].notna()]
                 every = max(1, len(known) // 10)
                 marks = {"marker": look.marker, "markersize": 3.4, "markevery": every, "markeredgecolor": "white"}
-                ax.plot(known["t"], known[column], color=look.colour, markeredgewidth=0.4, **marks)
+                ax.plot(known["t"], known[column], color=look.colour, markeredgewidth=0.4, clip_on=False, **marks)
         lower.axhline(0, color=style.GREY, linewidth=0.6, zorder=0.5)
         upper.set_ylabel("loss, nats")
         lower.set_ylabel("second derivative,\nnats / length²")
         lower.set_xlabel("t")
         lower.set_xlim(0, 1)
-        title = f"{first['path']}, space={first['space']}, {first['split']} split"
+        title = f"{headline(str(first['path']))}, space={first['space']}, {first['split']} split"
         upper.set_title(lettering.wrapped(title, width=width - 0.8, size=lettering.title_size()), loc="left")
         _finish(figure, looks, width=width)
     return figure
