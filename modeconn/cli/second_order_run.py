@@ -168,9 +168,8 @@ def _refuse_without_effect(settings: SecondOrderFlags) -> None:
     """Raise if settings were changed that do nothing without tasks."""
     from modeconn.errors import EvaluationError, listed
 
-    names = {one.name for base in SecondOrderFlags.__mro__ for one in (fields(base) if base is not object else ())}
-    ours = names - {"tasks", "base_model", "output_dir", "overwrite", "dry_run", "quiet", *_WITHOUT_TASKS}
     plain = {one.name: one.default for one in fields(SecondOrderFlags)} | {"second_order": SecondOrderSettings()}
+    ours = plain.keys() - {"tasks", "base_model", "output_dir", "overwrite", "dry_run", "quiet", *_WITHOUT_TASKS}
     changed = sorted(name for name in ours if getattr(settings, name) != plain[name])
     if changed:
         raise EvaluationError(

@@ -87,7 +87,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(pair, tmp_path, capsys):
         (["--split", "validation"], "has no split 'validation'"),
         (["--num-points", "2"], "no curvature from so few positions"),
         (["--second-order.box", "0"], "got: box=0"),
-        (["--space", "factors", "--heads", "own", "--line", "--num-points", "1"], "got: num_points=1"),
+        (["--second-order.measures", "trace", "--second-order.num-probes", "1"], "got: num_probes=1"),
     ],
 )
 def test_bad_input_is_told_before_a_model_is_loaded(pair, tmp_path, capsys, monkeypatch, extra, message):
