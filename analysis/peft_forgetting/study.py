@@ -10,9 +10,9 @@ method forgets everything (0.97 of the accuracy on digits), and nothing could be
 
 A learning rate is chosen for every method, from a grid, by the score on each task right after its training, on the
 validation split and with a seed of its own (`rates.csv`): a method that learns less also forgets less, so each is
-compared where it learns best. Then 5 seeds, measured on the test split (`scores.csv`), and what lies between
-consecutive checkpoints (`pairs.csv`, see `analysis/pairs.py`; barriers and geometry). A run that stands in the tables
-is not made again. `summary.py` reads them.
+compared where it learns about as well as it can, at the lowest rate that is within 0.02 of the best. Then 5 seeds,
+measured on the test split (`scores.csv`), and what lies between consecutive checkpoints (`pairs.csv`, see
+`analysis/pairs.py`; barriers and geometry). A run that stands in the tables is not made again. `summary.py` reads them.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from modeconn.continual import ScoreMatrix
 
 EMBEDDED = Path(str(files("modeconn.embedded")))
 KEYS = ["setting", "variant", "seed"]
-TUNING_SEED = 100
+TUNING_SEED, TOLERANCE = 100, 0.02  # the score of 200 validation images is known to about 0.01
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {"adapter": "full"},
     **{f"lora-r{rank}": {"adapter": "lora", "rank": rank, "lora_alpha": 2 * rank} for rank in (1, 2, 4, 8, 16, 32)},
@@ -88,7 +88,7 @@ def minilm(data: Path) -> Setting:
 
 
 def rate_of(name: str, setting: Setting, variant: str, results: Path, folder: Path) -> float:
-    """The learning rate with which a method learns the tasks best, each right after its training."""
+    """The lowest learning rate with which a method learns the tasks about as well as with the best one."""
     file = results / "rates.csv"
     grid = FULL_RATES if variant == "full" else ADAPTER_RATES
     for rate in grid:
@@ -96,8 +96,8 @@ def rate_of(name: str, setting: Setting, variant: str, results: Path, folder: Pa
             run = setting.train(folder / f"{variant}-rate-{rate}", variant, seed=TUNING_SEED, rate=rate, split="eval")
             learnt = ScoreMatrix.from_frame(run.scores).learning_accuracy()
             append(pd.DataFrame([{"setting": name, "variant": variant, "rate": rate, "learnt": learnt}]), file)
-    rates = pd.read_csv(file).query("setting == @name and variant == @variant").sort_values("rate")
-    return float(rates.loc[rates["learnt"].idxmax(), "rate"])
+    rates = pd.read_csv(file).query("setting == @name and variant == @variant")
+    return float(rates.loc[rates["learnt"] >= rates["learnt"].max() - TOLERANCE, "rate"].min())
 
 
 def measured(name: str, setting: Setting, variant: str, seed: int, results: Path, folder: Path) -> dict[str, float]:

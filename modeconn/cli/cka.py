@@ -12,7 +12,7 @@ from modeconn.cli.measurement import Measurement, MeasurementSettings
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -116,8 +116,35 @@ def run(settings: Settings) -> int:
         else:
             _write_path(settings, folder, path, model, tasks)
 
-    plan = [(path, {"num_points": len(points) if settings.points else settings.num_points})]
-    return Measurement("cka", settings, points, plan).run(measure, _show)
+    def planned(model: "AdapterModel", tasks: "list[Task]") -> "Iterator[tuple[str, dict[str, str]]]":
+        return _planned(settings, path, len(points), model, tasks)
+
+    return Measurement("cka", settings, points, [], planned=planned).run(measure, _show)
+
+
+def _planned(
+    settings: Settings, path: "Curve", num_points: int, model: "AdapterModel", tasks: "list[Task]"
+) -> "Iterator[tuple[str, dict[str, str]]]":
+    """What the comparisons of each task would cost."""
+    from modeconn.similarity.plan import Comparing, plan_cka
+
+    along, layers = settings.comparing(chance=False), settings.comparing(chance=True)
+    if settings.points:
+        comparisons = [Comparing(num_points, matched=True, settings=along)]
+        references = num_points if settings.reference == "previous" else 1
+    else:
+        pairs = 3 if settings.reference == "base" else 1
+        comparisons = [
+            Comparing(pairs, matched=False, settings=layers),
+            Comparing(settings.num_points, matched=True, settings=along),
+        ]
+        references = pairs + 1
+    for task in tasks:
+        plan = plan_cka(
+            path.on(model)(0.5), model, task, comparisons, num_references=references, split=settings.split,
+            encoding=settings.encoding(),
+        )  # fmt: skip
+        yield f"cka of {task.name}, {settings.split} split", plan
 
 
 def _check_given(settings: Settings) -> None:
@@ -152,11 +179,12 @@ def _write_path(
 ) -> None:
     """Layer by layer between the ends, and every layer along the path."""
     from modeconn.cli.progress import progress
+    from modeconn.evaluation.store import RunPointStore
     from modeconn.plotting.cka_along_path import plot_cka_along_path
     from modeconn.plotting.cka_layers import plot_cka_difference, plot_cka_layers
     from modeconn.similarity.reports import cka_along_path, cka_between
 
-    options: dict[str, Any] = {"split": settings.split, "encoding": settings.encoding()}
+    options: dict[str, Any] = {"split": settings.split, "encoding": settings.encoding(), "store": RunPointStore(folder)}
     reference: Any = settings.reference or "start"
     bound = path.on(model)
     pairs = [(bound.end, bound.start), *([(bound.start, None), (bound.end, None)] if reference == "base" else [])]
@@ -190,6 +218,7 @@ def _write_drift(
 ) -> None:
     """Every layer after each checkpoint."""
     from modeconn.cli.progress import progress
+    from modeconn.evaluation.store import RunPointStore
     from modeconn.plotting.cka_drift import plot_cka_drift
     from modeconn.similarity.reports import cka_drift
 
@@ -198,7 +227,7 @@ def _write_drift(
         found = [
             cka_drift(
                 points, model, task, reference=reference, split=settings.split, encoding=settings.encoding(),
-                settings=settings.comparing(chance=False), progress=report,
+                settings=settings.comparing(chance=False), store=RunPointStore(folder), progress=report,
             )
             for task in tasks
         ]  # fmt: skip

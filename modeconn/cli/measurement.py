@@ -2,7 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -88,6 +88,7 @@ class Measurement:
         inputs: The names of the checkpoints in `run.json`, where they are not the points' own.
         processes: Those that a launcher started, which share the work; None for a process alone.
         plan_notes: What a dry run does not know.
+        planned: Titles and plans of a dry run by model and tasks, where it is no evaluation of paths.
     """
 
     command: str
@@ -97,6 +98,7 @@ class Measurement:
     inputs: "Mapping[str, Adapter] | None" = None
     processes: "Processes | None" = None
     plan_notes: "Sequence[str]" = ()
+    planned: "Callable[[AdapterModel, list[Task]], Iterable[tuple[str, Mapping[str, str]]]] | None" = None
 
     def run(
         self,
@@ -215,6 +217,8 @@ class Measurement:
         from modeconn.evaluation.plan import plan_evaluation
 
         settings: dict[str, Any] = {"split": self.settings.split, "settings": self.settings.encoding()}
+        for title, plan in self.planned(model, tasks) if self.planned is not None else ():
+            print_plan(plan, path=title)
         for path, positions in self.plan:
             asked = settings | dict(positions)
             plan = plan_evaluation(path, model, tasks, num_processes=num_processes, **asked)

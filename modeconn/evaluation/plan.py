@@ -77,6 +77,7 @@ def plan_evaluation(
         "matrix products": f"{_scaled(sum(cost.flops for cost in costs) * num_points)}FLOP",
         "memory of the weights": f"{weights / 2**20:.0f} MiB",
         "memory of a process": memory_held(model),
+        **_fitting(parts[0]),
         "time": f"{duration(_seconds(costs, num_points, num_ends, num_processes))} on {_where(model, num_processes)}",
     }
 
@@ -91,6 +92,13 @@ def memory_held(model: AdapterModel) -> str:
     """The most memory so far, in which the weights were loaded and the largest batch went through the model."""
     peak = peak_device_memory_mib() if model.device.type == "cuda" else peak_memory_mib()
     return "unknown" if peak is None else f"{peak:.0f} MiB"
+
+
+def _fitting(part: OneHead) -> dict[str, str]:
+    """The tokens of a batch that a limit of the memory leaves; nothing without a limit."""
+    with part.model.at(part.path(0.5)) as module:
+        most = part.model.memory.most_tokens(module)
+    return {} if most is None else {"tokens a batch that fit": f"{most}; larger batches are halved"}
 
 
 def _where(model: AdapterModel, num_processes: int) -> str:

@@ -120,6 +120,16 @@ class BatchMemory:
         """Bytes of the weights in memory: the base's, and those that a module has beside them or in their place."""
         return sum({**self._base, **dict(_tensors(module))}.values())
 
+    def most_tokens(self, module: nn.Module) -> int | None:
+        """The tokens that the limit leaves room for in any split that was scored; None without a limit or a split.
+
+        Args:
+            module: The module that is at a point.
+        """
+        if self.limit is None or not self._bytes_a_token:
+            return None
+        return int(max(0, self.limit - self.held(module)) / max(self._bytes_a_token.values()))
+
     def room(self, key: tuple[str, str], module: nn.Module, probe: Callable[[], int]) -> Room:
         """The room for the batches of a split that are scored.
 

@@ -114,8 +114,7 @@ def _loaded(load: Callable[..., tuple[nn.Module, Any]], **options: Any) -> tuple
             "the base model cannot be loaded with this device map",
             expected="a place for every module that can hold its weights, rounded ones on devices only",
             got=told(cause),
-            remedy='give device_map="auto" (--device-map auto), or leave it out: then the rest of the error is about the'
-            " base model",
+            remedy='give device_map="auto" (--device-map auto), or see whether the base can be loaded without a map',
         ) from cause
 
 
@@ -125,14 +124,14 @@ def check_spread(model: nn.Module, device_map: Any) -> None:  # noqa: ANN401  (a
     Raises:
         ModelError: If the map names what the model does not have, or rounded weights are away between calls.
     """
-    if isinstance(device_map, Mapping):
-        if unknown := device_map.keys() - {name for name, _ in model.named_modules()}:
-            raise ModelError(
-                f"the device map does not fit {type(model).__name__}",
-                expected=f"modules of the model, as {listed(n for n, _ in model.named_children())} and those in them",
-                got=listed(unknown),
-                remedy="name modules as the model does: print(model) shows them",
-            )
+    given = device_map.keys() if isinstance(device_map, Mapping) else set()
+    if unknown := given - {name for name, _ in model.named_modules()}:
+        raise ModelError(
+            f"the device map does not fit {type(model).__name__}",
+            expected=f"modules of the model, as {listed(name for name, _ in model.named_children())} and those in them",
+            got=listed(unknown),
+            remedy="name modules as the model does: print(model) shows them",
+        )
     if parted := unreachable(model):
         raise ModelError(
             f"the weights of {type(model).__name__} cannot be spread like that",
@@ -152,18 +151,15 @@ def check_spread(model: nn.Module, device_map: Any) -> None:  # noqa: ANN401  (a
 
 def _read(device_map: DeviceMap) -> DeviceMap:
     """A strategy's name, or a mapping; JSON becomes one."""
-    if isinstance(device_map, Mapping) and device_map:
-        return device_map
-    if not isinstance(device_map, str):
-        device_map = repr(device_map)
-    if device_map in STRATEGIES:
-        return device_map
-    if device_map.lstrip().startswith("{"):
-        return json_object(device_map, "device_map (--device-map)", '{"model": 0, "lm_head": "cpu"}')
+    read: Any = device_map
+    if isinstance(device_map, str) and device_map.lstrip().startswith("{"):
+        read = json_object(device_map, "device_map (--device-map)", '{"model": 0, "lm_head": "cpu"}')
+    if read in STRATEGIES or (isinstance(read, Mapping) and read):
+        return read
     raise ModelError(
-        f"unknown device map {device_map}",
+        f"unknown device map {device_map!r}",
         expected=f"{listed(STRATEGIES)}, or module -> device",
-        got=device_map,
+        got=repr(device_map),
         remedy="use device_map='auto'; for one device give device (--device) instead",
     )
 

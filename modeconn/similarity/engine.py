@@ -9,6 +9,7 @@ import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.evaluation.gate import check_ends
+from modeconn.evaluation.records import PointStore
 from modeconn.models.activations import BASE, activations, at_point, read_features
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.finite import check_finite
@@ -16,6 +17,7 @@ from modeconn.models.inputs import Inputs, read_inputs
 from modeconn.models.sites import sites_of
 from modeconn.similarity.accumulator import CKAAccumulator
 from modeconn.similarity.features import LEAST_EXAMPLES
+from modeconn.similarity.keys import comparison_key
 from modeconn.similarity.rows import check_same_inputs, full_rows, streamed_rows
 from modeconn.similarity.settings import TOKENS_EXAMPLES, CKASettings
 from modeconn.tasks.encoding import EncodingSettings
@@ -90,9 +92,10 @@ def compared(
     matched: bool,
     settings: CKASettings,
     encoding: EncodingSettings | None = None,
+    store: PointStore | None = None,
     progress: Progress | None = None,
 ) -> list[pd.DataFrame]:
-    """Each point against the reference.
+    """Each point against the reference; what a store has is not read again, nor the reference if it has all.
 
     Args:
         points: T points; None is the base itself.
@@ -101,17 +104,39 @@ def compared(
         matched: Only pairs of sites in the same place, instead of all.
         settings: How they are compared.
         encoding: Tokens a batch.
+        store: Keeps finished comparisons: each point's as it is done; of minibatches, all points' at the end.
         progress: Called as `progress(done, total, what)` after every reading.
 
     Returns:
         One table a point, columns from `point` to `p_value` without `t`.
     """
     budget = (encoding or EncodingSettings()).token_budget
-    tables = _streamed if settings.streams else _full
     inputs = sides[0].inputs
     names = {"reference": name_of(reference), "task": inputs.task, "split": inputs.split, "pooling": settings.pooling}
-    found = tables(points, reference, sides, matched=matched, settings=settings, budget=budget, progress=progress)
-    return [table.assign(point=name_of(point), **names) for point, table in zip(points, found, strict=True)]
+    keys = [""] * len(points)
+    if store is not None:
+        options: dict[str, Any] = {"matched": matched, "settings": settings, "token_budget": budget}
+        keys = [comparison_key(point, reference, sides, **options) for point in points]
+    kept = [None if store is None else store.load(key) for key in keys]
+    missing = [number for number, table in enumerate(kept) if table is None]
+    if missing:
+        read = _streamed if settings.streams else _full
+        told = _beginning_at(progress, 0 if settings.streams else len(points) - len(missing))
+        asked = [points[number] for number in missing]
+        found = read(asked, reference, sides, matched=matched, settings=settings, budget=budget, progress=told)
+        for number, table in zip(missing, found, strict=True):
+            kept[number] = table
+            if store is not None:
+                store.save(keys[number], table)
+    tables = [table for table in kept if table is not None]
+    return [table.assign(point=name_of(point), **names) for point, table in zip(points, tables, strict=True)]
+
+
+def _beginning_at(progress: Progress | None, before: int) -> Progress | None:
+    """Progress that counts what was finished before."""
+    if progress is None or not before:
+        return progress
+    return lambda done, total, what: progress(before + done, before + total, what)
 
 
 def name_of(point: Adapter | None) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.evaluate import positions_asked
+from modeconn.evaluation.records import PointStore
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.paths.path import Path
 from modeconn.similarity.engine import Progress, Side, check_points, compared, sides_of
@@ -66,6 +67,7 @@ def cka_between(
     settings: CKASettings | None = None,
     encoding: EncodingSettings | None = None,
     check: bool = True,
+    store: PointStore | None = None,
     progress: Progress | None = None,
 ) -> Similarity:
     """CKA of every layer of one point with every layer of another.
@@ -80,6 +82,7 @@ def cka_between(
         settings: How they are compared.
         encoding: How prompts become tokens.
         check: Whether to compare the checkpoints with plain PEFT first.
+        store: Keeps finished comparisons.
         progress: Called as `progress(done, total, what)`.
 
     Returns:
@@ -104,7 +107,8 @@ def cka_between(
         for side, one in zip(sides, (point, reference), strict=True):
             agreeing = check_points(side.model, [one], task, split=split, encoding=encoding)
             checks["agree_with_peft_within"] = checks.get("agree_with_peft_within", {}) | agreeing
-    tables = compared([point], reference, sides, matched=False, settings=settings, encoding=encoding, progress=progress)
+    options: dict[str, Any] = {"settings": settings, "encoding": encoding, "store": store, "progress": progress}
+    tables = compared([point], reference, sides, matched=False, **options)
     return Similarity.of(tables, checks)
 
 
@@ -120,6 +124,7 @@ def cka_along_path(
     settings: CKASettings | None = None,
     encoding: EncodingSettings | None = None,
     check: bool = True,
+    store: PointStore | None = None,
     progress: Progress | None = None,
 ) -> Similarity:
     """CKA of every layer with itself at the reference, along a path.
@@ -135,6 +140,7 @@ def cka_along_path(
         settings: How they are compared.
         encoding: How prompts become tokens.
         check: Whether to compare both ends with plain PEFT first.
+        store: Keeps finished comparisons.
         progress: Called as `progress(done, total, what)`.
 
     Returns:
@@ -160,7 +166,7 @@ def cka_along_path(
     other = {"start": path.start, "end": path.end, "base": None}[reference]
     tables = compared(
         [path(one) for one in positions], other, sides,
-        matched=True, settings=settings, encoding=encoding, progress=progress,
+        matched=True, settings=settings, encoding=encoding, store=store, progress=progress,
     )  # fmt: skip
     return Similarity.of([table.assign(t=one) for one, table in zip(positions, tables, strict=True)], checks)
 
@@ -175,6 +181,7 @@ def cka_drift(
     settings: CKASettings | None = None,
     encoding: EncodingSettings | None = None,
     check: bool = True,
+    store: PointStore | None = None,
     progress: Progress | None = None,
 ) -> Similarity:
     """How far every layer has moved after each of a run's checkpoints.
@@ -189,6 +196,7 @@ def cka_drift(
         settings: How they are compared.
         encoding: How prompts become tokens.
         check: Whether to compare the checkpoints with plain PEFT first.
+        store: Keeps finished comparisons.
         progress: Called as `progress(done, total, what)`.
 
     Returns:
@@ -209,7 +217,8 @@ def cka_drift(
     checks = _inputs_of(sides)
     if check:
         checks["agree_with_peft_within"] = check_points(model, points, task, split=split, encoding=encoding)
-    options: dict[str, Any] = {"matched": True, "settings": settings, "encoding": encoding, "progress": progress}
+    options: dict[str, Any] = {"settings": settings, "encoding": encoding, "store": store, "progress": progress}
+    options["matched"] = True
     if reference == "previous":
         pairs = zip(points, (None, *points[:-1]), strict=True)
         tables = [compared([point], other, sides, **options)[0] for point, other in pairs]

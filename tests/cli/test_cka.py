@@ -125,3 +125,71 @@ def test_one_end_or_one_point_is_not_enough(sources, task_folders, tmp_path, cap
     for given, told in (["--start", sources[0]], "1 ends"), (["--points", sources[0]], "1 points"):
         assert main(["cka", *given, *rest]) == 1
         assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "before", "kept"), [((), 4, 3), (("--minibatch-size", "4"), 3, 4)])
+def test_an_interrupted_comparison_goes_on_with_what_was_finished(between, tmp_path, monkeypatch, kind, before, kept):
+    """Two readings for the layers, one of the reference along the path and one a position; both tasks read the same."""
+    from modeconn.similarity import engine
+
+    name = "_read" if kind else "activations"
+    read, count = getattr(engine, name), []
+
+    def stopping_at(most):
+        def counted(*given, **options):
+            if len(count) == most:
+                raise KeyboardInterrupt
+            count.append(1)
+            return read(*given, **options)
+
+        return counted
+
+    def code(out, most):
+        count.clear()
+        monkeypatch.setattr(engine, name, stopping_at(most))
+        return main([*between, *kind, "--output-dir", str(tmp_path / out)])
+
+    assert code("straight", 100) == 0
+    assert len(count) == 6
+    assert code("out", before) == 130
+    assert code("out", 100) == 0
+    assert len(count) == kept
+    for table in ("layers.csv", "cka.csv"):
+        assert (tmp_path / "out" / table).read_bytes() == (tmp_path / "straight" / table).read_bytes()
+
+
+def test_other_settings_are_not_taken_for_finished(sources, task_folders):
+    from modeconn.similarity.engine import sides_of
+    from modeconn.similarity.keys import comparison_key
+
+    points = [mc.Adapter.from_pretrained(source) for source in sources[:2]]
+    model, task = mc.AdapterModel.from_pretrained(adapters=points), mc.Task.load(task_folders[0])
+
+    def key(point=points[0], reference=None, *, matched=True, split="test", token_budget=64, **settings):
+        chosen = mc.CKASettings(**settings)
+        sides = sides_of(model, None, task, split=split, settings=chosen, encoding=None)
+        return comparison_key(
+            point, reference, sides, matched=matched, settings=chosen, token_budget=token_budget
+        )  # fmt: skip
+
+    plain, same = key(), key()
+    others = [
+        key(points[1]), key(None), key(reference=points[1]), key(matched=False), key(split="train"),
+        key(token_budget=65), key(seed=1), key(pooling="mean"), key(num_examples=10),
+    ]  # fmt: skip
+    assert plain == same
+    assert len({plain, *others}) == 10
+
+
+def test_a_dry_run_tells_what_would_be_read(between, sources, tmp_path, capsys):
+    def told(*arguments):
+        assert main([*arguments, "--output-dir", str(tmp_path / "out"), "--dry-run"]) == 0
+        rows = [line.rsplit("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line]
+        return [cells[1] for cells in rows if cells[0].strip() == "readings of all prompts"]
+
+    assert told(*between) == ["6", "6"]  # the end and the start; the start and 3 positions
+    assert told(*between, "--reference", "base") == ["10", "10"]
+    rest = between[between.index("--tasks") :]
+    assert told("cka", "--points", *sources, *rest) == ["4", "4"]
+    assert told("cka", "--points", *sources, *rest, "--reference", "previous") == ["6", "6"]
+    assert told(*between, "--minibatch-size", "4") == ["6", "6"]

@@ -89,3 +89,15 @@ def test_written_answers_cost_time(line: mc.LinearPath, model: mc.AdapterModel, 
     assert written.seconds > silent.seconds
     assert written.flops > silent.flops
     assert written.check_seconds > silent.check_seconds
+
+
+def test_a_limit_of_the_memory_says_what_it_leaves_for_a_batch(ends: list[mc.Adapter], tasks: list[mc.Task]) -> None:
+    line = mc.LinearPath(*ends)
+    plans = [
+        plan_evaluation(line, mc.AdapterModel.from_pretrained(adapters=ends, max_memory=limit), tasks, num_points=2)
+        for limit in (None, "60KB", "90KB")
+    ]
+    told = [plan.get("tokens a batch that fit", "") for plan in plans]
+    assert told[0] == ""
+    tokens = [int(one.removesuffix("; larger batches are halved")) for one in told[1:]]
+    assert 0 < tokens[0] < tokens[1]

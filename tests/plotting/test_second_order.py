@@ -47,7 +47,7 @@ def test_the_second_derivative_stands_below_the_loss(along):
     upper, lower = plot_curvature(along).axes
     assert upper.get_lines()[0].get_ydata().tolist() == [0.0, 0.0625, 0.25, 0.5625, 1.0]
     assert lower.get_lines()[0].get_ydata().tolist() == [2.0, 2.0, 2.0]
-    assert upper.get_title(loc="left") == "a → b, space=weights, test split"
+    assert upper.get_title(loc="left") == "a\N{NO-BREAK SPACE}→ b, space=weights, test split"
 
 
 @pytest.mark.parametrize("width", [6.9, COLUMN_WIDTH])
