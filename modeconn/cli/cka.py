@@ -131,14 +131,14 @@ def _planned(
     along, layers = settings.comparing(chance=False), settings.comparing(chance=True)
     if settings.points:
         comparisons = [Comparing(num_points, matched=True, settings=along)]
-        references = num_points if settings.reference == "previous" else 1
+        references = {"previous": num_points, "first": 0}.get(settings.reference or "base", 1)
     else:
         pairs = 3 if settings.reference == "base" else 1
         comparisons = [
             Comparing(pairs, matched=False, settings=layers),
             Comparing(settings.num_points, matched=True, settings=along),
         ]
-        references = pairs + 1
+        references = pairs + (settings.reference == "base")  # an end of the path is read once
     for task in tasks:
         plan = plan_cka(
             path.on(model)(0.5), model, task, comparisons, num_references=references, split=settings.split,

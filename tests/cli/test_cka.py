@@ -127,9 +127,9 @@ def test_one_end_or_one_point_is_not_enough(sources, task_folders, tmp_path, cap
         assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("kind", "before", "kept"), [((), 4, 3), (("--minibatch-size", "4"), 3, 4)])
+@pytest.mark.parametrize(("kind", "before", "kept"), [((), 4, 2), (("--minibatch-size", "4"), 3, 3)])
 def test_an_interrupted_comparison_goes_on_with_what_was_finished(between, tmp_path, monkeypatch, kind, before, kept):
-    """Two readings for the layers, one of the reference along the path and one a position; both tasks read the same."""
+    """Two readings for the layers, three along the path, whose start is the reference; both tasks read the same."""
     from modeconn.similarity import engine
 
     name = "_read" if kind else "activations"
@@ -150,7 +150,7 @@ def test_an_interrupted_comparison_goes_on_with_what_was_finished(between, tmp_p
         return main([*between, *kind, "--output-dir", str(tmp_path / out)])
 
     assert code("straight", 100) == 0
-    assert len(count) == 6
+    assert len(count) == 5
     assert code("out", before) == 130
     assert code("out", 100) == 0
     assert len(count) == kept
@@ -187,9 +187,10 @@ def test_a_dry_run_tells_what_would_be_read(between, sources, tmp_path, capsys):
         rows = [line.rsplit("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line]
         return [cells[1] for cells in rows if cells[0].strip() == "readings of all prompts"]
 
-    assert told(*between) == ["6", "6"]  # the end and the start; the start and 3 positions
+    assert told(*between) == ["5", "5"]  # both ends for the layers; three positions, the first of which is the start
     assert told(*between, "--reference", "base") == ["10", "10"]
     rest = between[between.index("--tasks") :]
     assert told("cka", "--points", *sources, *rest) == ["4", "4"]
     assert told("cka", "--points", *sources, *rest, "--reference", "previous") == ["6", "6"]
-    assert told(*between, "--minibatch-size", "4") == ["6", "6"]
+    assert told("cka", "--points", *sources, *rest, "--reference", "first") == ["3", "3"]
+    assert told(*between, "--minibatch-size", "4") == ["5", "5"]
