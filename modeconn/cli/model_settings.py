@@ -1,5 +1,6 @@
 """Which base model a command loads, and how."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,8 +51,8 @@ class ModelSettings:
         Raises:
             ModelError: If it cannot be loaded, or is not the points'.
         """
+        from modeconn.cli.model_notes import on_model
         from modeconn.models.adapter_model import AdapterModel
-        from modeconn.models.offloaded import is_spread, places
 
         self._check_alone()
         model = AdapterModel.from_pretrained(
@@ -65,9 +66,8 @@ class ModelSettings:
             device_map=self.device_map,
             max_memory=self.max_memory,
         )
-        if is_spread(model.module):
-            parts = ", ".join(f"{share:.0%} {place}" for place, share in places(model.module).items())
-            print(f"note: where the base is: {parts}; what is offloaded is read again for every batch", file=sys.stderr)
+        for note in on_model(model) if os.environ.get("RANK", "0") == "0" else ():  # once in a launch
+            print(f"note: {note}", file=sys.stderr)
         return model
 
     def _check_alone(self) -> None:
@@ -75,7 +75,7 @@ class ModelSettings:
         from modeconn.errors import ModelError
         from modeconn.runs.processes import launched
 
-        if self.device_map is not None and launched():
+        if self.device_map is not None and launched() and os.environ.get("LOCAL_WORLD_SIZE") != "1":
             raise ModelError(
                 "device_map (--device-map) does not go with several processes on one machine",
                 expected="one process, which spreads the base over all devices, or processes with a base each",

@@ -149,7 +149,8 @@ def extremes_of(
         done = errors[lead] <= tolerance * abs(values[lead]) or length <= _BROKEN_DOWN * most
         if done or len(basis) == min(max_products, size):
             direction = held @ torch.from_numpy(vectors[:, -1].copy())
-            return Extremes(values[-1], errors[-1], values[0], errors[0], direction, len(basis))
+            ends = float(values[-1]), float(errors[-1]), float(values[0]), float(errors[0])
+            return Extremes(*ends, direction, len(basis))
         beside.append(length)
         basis.append(image / length)
 

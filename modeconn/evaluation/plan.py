@@ -10,6 +10,7 @@ from modeconn.evaluation.probe import Cost, probed
 from modeconn.evaluation.progress import num_tokens
 from modeconn.evaluation.resolve import Target
 from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.encoded import EncodedTask
 from modeconn.paths.path import Path
 from modeconn.runs.environment import peak_device_memory_mib, peak_memory_mib
 from modeconn.tasks.encoding import EncodingSettings
@@ -73,11 +74,12 @@ def plan_evaluation(
         "rows a point": str(sum(len(one.rows.rows) for one in encoded)),
         "batches a point": str(sum(len(one.batches) for one in encoded)),
         "tokens a point, padding included": str(sum(num_tokens(one) for one in encoded)),
+        **_long(encoded),
         "cut prompts": str(sum(one.num_truncated for one in encoded)),
         "matrix products": f"{_scaled(sum(cost.flops for cost in costs) * num_points)}FLOP",
         "memory of the weights": f"{weights / 2**20:.0f} MiB",
         "memory of a process": memory_held(model),
-        **_fitting(parts[0]),
+        **_fitting(model, path),
         "time": f"{duration(_seconds(costs, num_points, num_ends, num_processes))} on {_where(model, num_processes)}",
     }
 
@@ -94,10 +96,21 @@ def memory_held(model: AdapterModel) -> str:
     return "unknown" if peak is None else f"{peak:.0f} MiB"
 
 
-def _fitting(part: OneHead) -> dict[str, str]:
+def _long(encoded: Sequence[EncodedTask]) -> dict[str, str]:
+    """How many rows are longer than the token budget; nothing where none is."""
+    long = sum(
+        batch.num_tokens > split.settings.token_budget and len(batch.targets) == 1
+        for split in encoded
+        for batch in split.batches
+    )
+    return {"rows above the token budget": f"{long}, each a batch of its own"} if long else {}
+
+
+def _fitting(model: AdapterModel, path: Path) -> dict[str, str]:
     """The tokens of a batch that a limit of the memory leaves; nothing without a limit."""
-    with part.model.at(part.path(0.5)) as module:
-        most = part.model.memory.most_tokens(module)
+    point = path.points[0]  # as large as any; with heads of their own, the points between fit no one model
+    with model.at(point) as module:
+        most = model.memory.most_tokens(module)
     return {} if most is None else {"tokens a batch that fit": f"{most}; larger batches are halved"}
 
 

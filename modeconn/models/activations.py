@@ -13,6 +13,7 @@ from modeconn.errors import EvaluationError, ModelError
 from modeconn.models.family import reads_packed
 from modeconn.models.fast_linear import fast_linear
 from modeconn.models.finite import check_finite
+from modeconn.models.image_classifier import ImageClassifier
 from modeconn.models.inputs import Inputs
 from modeconn.models.prompt_batches import Layout, batch_for, batches_for, run_through
 from modeconn.models.sites import Site, sites_of
@@ -72,6 +73,7 @@ def activations(
             each token.
     """
     check_pooling(pooling)
+    check_pooling_of_images(model, pooling)
     with at_point(model, point) as module:
         found = read_features(
             model, module, inputs.rows, sites_of(module, sites), pooling=pooling, token_budget=token_budget
@@ -99,6 +101,24 @@ def check_pooling(pooling: str) -> None:
             expected=" or ".join(get_args(Pooling)),
             got=repr(pooling),
             remedy='use pooling="last-token" for decoders, "mean" or "cls" for encoders',
+        )
+
+
+def check_pooling_of_images(model: "AdapterModel", pooling: str) -> None:
+    """Raise if an image classifier has nothing that the pooling means.
+
+    Raises:
+        EvaluationError: If the last position is asked for, or the first of a model without a token for the class.
+    """
+    if not isinstance(model.family, ImageClassifier) or pooling in ("mean", "all-tokens"):
+        return
+    classes = any("cls_token" in name for name, _ in model.module.named_parameters())
+    if pooling == "last-token" or not classes:
+        raise EvaluationError(
+            f"images are not pooled by {pooling!r}",
+            expected='"cls", "mean" or "all-tokens"' if classes else '"mean" or "all-tokens": no token for the class',
+            got=f"{pooling!r}, which is {'a corner' if pooling == 'cls' else 'the last corner'} of the image",
+            remedy=f'use pooling="{"cls" if classes else "mean"}"',
         )
 
 
@@ -171,6 +191,8 @@ def recorded(
         def record(output: Any) -> None:  # noqa: ANN401
             tensor = _first_tensor(output)
             tokens = None if tensor is None else layout.tokens(tensor)
+            if tokens is not None and pooling == "all-tokens" and len(tokens) != int(layout.lengths.sum()):
+                tokens = None  # a stage that has more positions than the last: its rows are no one else's
             if tokens is not None:
                 found[site.name] = layout.pooled(tokens, pooling)
             elif site.chosen:

@@ -10,6 +10,7 @@ from torch import nn
 
 from modeconn.models.encoded import Batch
 from modeconn.models.family import Causal, Classifier, reads_packed
+from modeconn.models.image_classifier import ImageClassifier
 from modeconn.models.packable import without_packing
 from modeconn.models.packed_attention import packed_attention
 from modeconn.models.packed_rows import Packed, ended
@@ -63,6 +64,23 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class ImageLayout(Layout):
+    """Where the positions of images stand: all of an output's, of which a stage may have more than the next."""
+
+    def tokens(self, output: torch.Tensor) -> torch.Tensor | None:
+        """Vectors `[B L, D]` of `[B, L, D]`, or of `[B, D, H, W]`; None where it does not hold them."""
+        if len(output) != len(self.mask) or output.ndim not in (3, 4):
+            return None
+        positions = output if output.ndim == 3 else output.flatten(2).transpose(1, 2)
+        return positions.flatten(0, 1)
+
+    def pooled(self, tokens: torch.Tensor, pooling: str) -> torch.Tensor:
+        """One vector an image, `[B, D]`, or all of them."""
+        each = len(tokens) // len(self.mask)
+        return Layout(False, self.mask, torch.full_like(self.lengths, each)).pooled(tokens, pooling)
+
+
+@dataclass(frozen=True)
 class PromptBatch:
     """Prompts that go through the model together.
 
@@ -108,6 +126,9 @@ def batch_for(model: "AdapterModel", module: nn.Module, rows: Sequence[Row]) -> 
         return PromptBatch(None, ({k: v.to(device) for k, v in inputs.items()}, packed.to(device)), (text, text))
     batch = without_packing(family).collate(list(rows), model.pad_id).to(device)
     mask = batch.inputs["attention_mask"].bool()
+    if isinstance(family, ImageClassifier):
+        image = ImageLayout(False, mask, mask.sum(1))
+        return PromptBatch(batch, None, (image, image))
     prompted = not reads_packed(module)
     text = other = Layout(False, mask, mask.sum(1), prompted)
     if "decoder_input_ids" in batch.inputs:

@@ -16,7 +16,15 @@ _MLP = re.compile(
 )
 _NO_OUTPUT = re.compile(r"norm|dropout", re.IGNORECASE)  # of what is called attention: a norm beside it
 _OF_ENCODER = re.compile(r"(EncDecAttention|encoder_attn|crossattention)\.(\w+\.)?(k|v|k_proj|v_proj|key|value)$")
-_DEPTHS = ("num_hidden_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers", "n_layers")
+_DEPTHS = (
+    "num_hidden_layers",
+    "num_layers",
+    "num_decoder_layers",
+    "encoder_layers",
+    "decoder_layers",
+    "n_layers",
+    "num_stages",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,8 @@ def sites_of(module: nn.Module, wanted: str | Sequence[str] = "layers") -> tuple
         ModelError: If the model has no list of layers, or not all that is asked for.
     """
     asked = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    stacks = _stacks(module)
+    named = {path for path, _ in module.named_modules() if path}
+    stacks = {} if named.issuperset(asked) and not _has_stacks(module) else _stacks(module)
     shared = _shared_prefix([path.rpartition(".")[0] for path in stacks])
     names = {path.removeprefix(shared): path for path, _ in module.named_modules() if path}
     encoder_decoder = bool(getattr(getattr(module, "config", None), "is_encoder_decoder", False))
@@ -79,24 +88,40 @@ def sites_of(module: nn.Module, wanted: str | Sequence[str] = "layers") -> tuple
     return tuple(sorted(found.values(), key=lambda place: (not place.before, order[place.module])))
 
 
+def _has_stacks(module: nn.Module) -> bool:
+    """Whether the lists of a model's layers can be told."""
+    return bool(_found_stacks(module)[0])
+
+
 def _stacks(module: nn.Module) -> dict[str, nn.ModuleList]:
-    """The lists of layers by path, the outermost ones; an encoder-decoder has two."""
-    config: Any = getattr(module, "config", None)
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    depths = {int(depth) for name in _DEPTHS if (depth := getattr(config, name, None))}
-    found: dict[str, nn.ModuleList] = {}
-    for path, part in module.named_modules():
-        inside = any(path.startswith(f"{outer}.") for outer in found)
-        if isinstance(part, nn.ModuleList) and len(part) in depths and not inside:
-            found[path] = part
+    """The lists of layers by path.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    found, depths = _found_stacks(module)
     if not found:
         raise ModelError(
             f"the layers of {type(module).__name__} cannot be found",
             expected="a list of as many layers as its config says",
             got=f"no list of {' or '.join(map(str, sorted(depths))) or 'any number of'} modules",
-            remedy="compare its activations with linear_cka(x, y)",
+            remedy="name modules as sites: print(model) shows them; or compare activations with linear_cka(x, y)",
         )
     return found
+
+
+def _found_stacks(module: nn.Module) -> tuple[dict[str, nn.ModuleList], set[int]]:
+    """The lists of layers by path, the outermost ones, and the lengths looked for; an encoder-decoder has two."""
+    config: Any = getattr(module, "config", None)
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    depths = {int(depth) for name in _DEPTHS if (depth := getattr(config, name, None))}
+    depths |= {len(stages)} if (stages := getattr(config, "depths", None)) else set()  # of Swin, ConvNeXt
+    found: dict[str, nn.ModuleList] = {}
+    for path, part in module.named_modules():
+        inside = any(path.startswith(f"{outer}.") for outer in found)
+        if isinstance(part, nn.ModuleList) and len(part) in depths and not inside:
+            found[path] = part
+    return found, depths
 
 
 def _group(stacks: dict[str, nn.ModuleList], group: str) -> Iterable[str]:

@@ -10,7 +10,7 @@ import torch
 from modeconn.adapters.adapter import Adapter
 from modeconn.evaluation.gate import check_ends
 from modeconn.evaluation.records import PointStore
-from modeconn.models.activations import BASE, activations, at_point, read_features
+from modeconn.models.activations import BASE, activations, at_point, check_pooling_of_images, read_features
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.finite import check_finite
 from modeconn.models.inputs import Inputs, read_inputs
@@ -53,9 +53,11 @@ def sides_of(
     """What both models read, checked to be the same.
 
     Raises:
-        EvaluationError: If it is not, or there are fewer than 4 examples.
+        EvaluationError: If it is not, there are fewer than 4 examples, or images are pooled as texts are.
         TaskError: If the task lacks the split or cannot be encoded.
     """
+    for one in (model, reference_model or model):
+        check_pooling_of_images(one, settings.pooling)
     options: dict[str, Any] = {"split": split, "num_examples": settings.num_examples, "settings": encoding}
     first = Side(model, read_inputs(model, task, **options))
     second = first

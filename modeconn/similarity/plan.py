@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,7 +22,8 @@ from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
 
 _SECONDS = 0.5  # of reading
-_SITES = 2  # of which a comparison is tried out
+_SITES = 8  # of which a comparison is tried out, at most
+_SHUFFLES = 1, 5  # permutations that are tried out
 _WIDE = 8  # bytes of a number in products
 
 
@@ -53,7 +54,7 @@ def plan_cka(
 ) -> dict[str, str]:
     """What the comparisons of one task would take: readings of the model, and the statistics on what was read.
 
-    Half a second of its batches is read at the point, and two random sites of the size found are compared.
+    Half a second of its batches is read at the point, and random features of the sizes found are compared.
 
     Args:
         point: Where the probe reads.
@@ -77,7 +78,7 @@ def plan_cka(
     readings = sum(one.number for one in comparisons) + num_references
     pairs = [one.number * (len(widths) if one.matched else len(widths) ** 2) for one in comparisons]
     statistics = sum(
-        count * _seconds_of_a_pair(side.inputs, max(widths.values()), one.settings)
+        count * _seconds_of_a_pair(side.inputs, max(widths.values()), len(widths), one)
         for count, one in zip(pairs, comparisons, strict=True)
     )
     return {
@@ -90,7 +91,7 @@ def plan_cka(
         "memory of the features": f"{_features_mib(side.inputs, widths, settings):.0f} MiB",
         "memory of a process": memory_held(model),
         "time of reading": f"{duration(readings * seconds)} on {model.device}",
-        "time of comparing": "within that of reading" if settings.streams else f"{duration(statistics)} at most",
+        "time of comparing": "within that of reading" if settings.streams else duration(statistics),
     }
 
 
@@ -116,23 +117,30 @@ def _read(side: Side, point: Adapter | None, settings: CKASettings, budget: int)
     return seconds / tokens * sum(side.inputs.lengths), {name: one.shape[1] for name, one in found.items()}
 
 
-def _seconds_of_a_pair(inputs: Inputs, width: int, settings: CKASettings) -> float:
-    """How long the statistics of one pair of sites take, by random features of the same size."""
+def _seconds_of_a_pair(inputs: Inputs, width: int, count: int, one: Comparing) -> float:
+    """How long the statistics of one pair of sites take, among others, by random features of the same size."""
+    settings, count = one.settings, min(count, _SITES)
     if settings.streams:
         return 0.0
     generator = torch.Generator().manual_seed(0)
-    drawn = scaled({str(site): torch.randn(inputs.num_examples, width, generator=generator) for site in range(_SITES)})
-    few = replace(settings, num_permutations=min(settings.num_permutations, 2))
+    drawn = scaled({str(site): torch.randn(inputs.num_examples, width, generator=generator) for site in range(count)})
     began = time.perf_counter()
-    terms = example_terms(drawn, drawn, matched=False)
-    bootstrap_interval(terms, num_resamples=few.num_resamples, level=few.level, seed=few.seed)
+    terms = example_terms(drawn, drawn, matched=one.matched)
+    bootstrap_interval(terms, num_resamples=settings.num_resamples, level=settings.level, seed=settings.seed)
     influence(terms)
-    seconds, began = time.perf_counter() - began, time.perf_counter()
-    if few.num_permutations:
-        permutation_null(drawn, drawn, matched=False, num_permutations=few.num_permutations, seed=few.seed)
-        shuffled = (time.perf_counter() - began) / few.num_permutations
-        seconds += shuffled * settings.num_permutations
-    return seconds / _SITES**2
+    seconds = time.perf_counter() - began
+    if settings.num_permutations:
+        few, many = (_shuffling(drawn, number, matched=one.matched) for number in _SHUFFLES)
+        each = max(many - few, 0.0) / (_SHUFFLES[1] - _SHUFFLES[0])
+        seconds += few + each * settings.num_permutations
+    return seconds / (count if one.matched else count**2)
+
+
+def _shuffling(drawn: list[torch.Tensor], number: int, *, matched: bool) -> float:
+    """Seconds of so many permutations."""
+    began = time.perf_counter()
+    permutation_null(drawn, drawn, matched=matched, num_permutations=number)
+    return time.perf_counter() - began
 
 
 def _features_mib(inputs: Inputs, widths: dict[str, int], settings: CKASettings) -> float:

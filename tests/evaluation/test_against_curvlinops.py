@@ -10,6 +10,8 @@ from modeconn.evaluation.hessian import hessian_extremes, hessian_trace
 from modeconn.evaluation.local_loss import LocalLoss
 
 curvlinops = pytest.importorskip("curvlinops")
+# Of linear_operator, which curvlinops is built on.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 NUM_CLASSES = 3
 
 
@@ -52,7 +54,8 @@ def test_extremes_and_trace(loss, theirs):
     dense = theirs @ torch.eye(loss.num_parameters, dtype=torch.float64)
     values = torch.linalg.eigvalsh((dense + dense.T) / 2)
     found = hessian_extremes(loss, tolerance=1e-8)
-    assert [found.bottom, found.top] == pytest.approx([float(values[0]), float(values[-1])], rel=1e-6)
+    assert found.top == pytest.approx(float(values[-1]), rel=1e-6)
+    assert found.bottom == pytest.approx(float(values[0]), abs=found.bottom_error + 1e-9)
     own = hessian_trace(loss, num_probes=32, generator=torch.Generator().manual_seed(2))
     assert own.value == pytest.approx(float(dense.trace()), abs=4 * own.error)
     assert own.error < 0.1 * float(dense.trace())

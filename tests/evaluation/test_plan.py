@@ -101,3 +101,15 @@ def test_a_limit_of_the_memory_says_what_it_leaves_for_a_batch(ends: list[mc.Ada
     assert told[0] == ""
     tokens = [int(one.removesuffix("; larger batches are halved")) for one in told[1:]]
     assert 0 < tokens[0] < tokens[1]
+
+
+def test_rows_above_the_token_budget_are_counted(ends: list[mc.Adapter], model: mc.AdapterModel) -> None:
+    lengths = [4, 5, 30, 31]
+    records = [{"prompt": "cat " * length, "answer": "good"} for length in lengths]
+    task = mc.Task.from_records("long", {"test": records})
+    line = mc.LinearPath(*ends)
+    told = [
+        plan_evaluation(line, model, [task], num_points=2, settings=mc.EncodingSettings(token_budget=budget))
+        for budget in (20, 2048)
+    ]
+    assert [plan.get("rows above the token budget") for plan in told] == ["2, each a batch of its own", None]

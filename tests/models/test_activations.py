@@ -201,6 +201,13 @@ def test_a_model_without_a_list_of_layers_is_refused():
         sites_of(torch.nn.Linear(2, 2))
 
 
+def test_modules_are_named_in_a_model_without_a_list_of_layers_too():
+    plain = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    assert [(site.name, site.chosen) for site in sites_of(plain, ("1", "0"))] == [("0", True), ("1", True)]
+    with pytest.raises(ModelError, match=r"(?s)cannot be found.*remedy: name modules as sites"):
+        sites_of(plain, ("0", "layers"))
+
+
 def test_a_group_that_no_module_is_named_after_is_refused(loaded, monkeypatch):
     monkeypatch.setattr("modeconn.models.sites._MLP", __import__("re").compile("none"))
     with pytest.raises(ModelError, match="no mlp is found in the layers of LlamaForCausalLM"):
