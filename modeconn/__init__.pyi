@@ -53,6 +53,7 @@ from .evaluation.chosen_t import ChosenT as ChosenT
 from .evaluation.chosen_t import choose_t as choose_t
 from .evaluation.curvature import loss_curvature as loss_curvature
 from .evaluation.curvature import path_shape as path_shape
+from .evaluation.curvature_table import curvature_along as curvature_along
 from .evaluation.definitions import ConvexityGap as ConvexityGap
 from .evaluation.definitions import convexity_gap as convexity_gap
 from .evaluation.definitions import instability as instability
@@ -74,6 +75,8 @@ from .evaluation.random_surface import evaluate_surface as evaluate_surface
 from .evaluation.runs_interval import barrier_interval_over_runs as barrier_interval_over_runs
 from .evaluation.saddles import SaddleTree as SaddleTree
 from .evaluation.saddles import saddle_tree as saddle_tree
+from .evaluation.second_order import second_order as second_order
+from .evaluation.second_order_settings import SecondOrderSettings as SecondOrderSettings
 from .evaluation.sequential import PreciseProfile as PreciseProfile
 from .evaluation.sequential import evaluate_to_precision as evaluate_to_precision
 from .evaluation.sharpness import epsilon_sharpness as epsilon_sharpness

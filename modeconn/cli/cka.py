@@ -95,6 +95,7 @@ class Settings(MeasurementSettings):
 def run(settings: Settings) -> int:
     """Compare and write the run folder; a finished one is shown again."""
     from modeconn.adapters.adapter import Adapter
+    from modeconn.cli.cka_plan import planned_comparisons
     from modeconn.cli.naming import named
     from modeconn.evaluation.evaluate import positions_asked
     from modeconn.paths import LinearPath, load_path
@@ -117,34 +118,9 @@ def run(settings: Settings) -> int:
             _write_path(settings, folder, path, model, tasks)
 
     def planned(model: "AdapterModel", tasks: "list[Task]") -> "Iterator[tuple[str, dict[str, str]]]":
-        return _planned(settings, path, len(points), model, tasks)
+        return planned_comparisons(settings, path, len(points), model, tasks)
 
     return Measurement("cka", settings, points, [], planned=planned).run(measure, _show)
-
-
-def _planned(
-    settings: Settings, path: "Curve", num_points: int, model: "AdapterModel", tasks: "list[Task]"
-) -> "Iterator[tuple[str, dict[str, str]]]":
-    """What the comparisons of each task would cost."""
-    from modeconn.similarity.plan import Comparing, plan_cka
-
-    along, layers = settings.comparing(chance=False), settings.comparing(chance=True)
-    if settings.points:
-        comparisons = [Comparing(num_points, matched=True, settings=along)]
-        references = {"previous": num_points, "first": 0}.get(settings.reference or "base", 1)
-    else:
-        pairs = 3 if settings.reference == "base" else 1
-        comparisons = [
-            Comparing(pairs, matched=False, settings=layers),
-            Comparing(settings.num_points, matched=True, settings=along),
-        ]
-        references = pairs + (settings.reference == "base")  # an end of the path is read once
-    for task in tasks:
-        plan = plan_cka(
-            path.on(model)(0.5), model, task, comparisons, num_references=references, split=settings.split,
-            encoding=settings.encoding(),
-        )  # fmt: skip
-        yield f"cka of {task.name}, {settings.split} split", plan
 
 
 def _check_given(settings: Settings) -> None:
@@ -197,6 +173,7 @@ def _write_path(
             for task in tasks
             for number, (point, other) in enumerate(pairs)
         ]  # fmt: skip
+        matrix = _together(layers)
         along = [
             cka_along_path(
                 path, model, task, num_points=settings.num_points, reference=reference, check=False,
@@ -204,13 +181,20 @@ def _write_path(
             )
             for task in tasks
         ]  # fmt: skip
-    matrix, curve = _together(layers), _together(along)
+    curve = _together(along)
     figures = {"layers": (plot_cka_layers(matrix), matrix), "along-path": (plot_cka_along_path(curve), curve)}
     if reference == "base":
         of_base = matrix.loc[matrix["reference"] == "base"]
         sides = [of_base.loc[of_base["point"] == one.name] for one in (bound.end, bound.start)]
         figures["difference"] = plot_cka_difference(*sides), matrix
-    _write(folder, {"layers.csv": matrix, "cka.csv": curve}, figures, [*layers, *along])
+    _write(folder, {"layers.csv": matrix, "cka.csv": curve}, figures, [*layers, *along], _on_chance(settings))
+
+
+def _on_chance(settings: Settings) -> list[str]:
+    """A remark where the null that was asked for cannot be had."""
+    if not settings.comparing(chance=True).streams or not settings.num_permutations:
+        return []
+    return ["no permutation null (null_high, p_value): it needs all examples together, one vector each"]
 
 
 def _write_drift(
@@ -236,10 +220,25 @@ def _write_drift(
 
 
 def _together(found: "Sequence[Similarity]") -> "pd.DataFrame":
-    """The tables of all tasks as one."""
+    """The tables of all tasks as one.
+
+    Raises:
+        EvaluationError: If no layer of any task varies between the examples.
+    """
     import pandas as pd
 
-    return pd.concat([one.frame for one in found], ignore_index=True)
+    from modeconn.errors import EvaluationError, listed
+
+    frame = pd.concat([one.frame for one in found], ignore_index=True)
+    if frame["cka"].isna().to_numpy().all():
+        raise EvaluationError(
+            "there is nothing to compare: the features are the same for all examples",
+            expected="a site whose features differ between examples",
+            got=f"constant features at {listed(set(frame['layer']))}",
+            remedy="take other sites (--sites), another --pooling or more examples; at the embedding, the last token of"
+            " a prompt is often one and the same",
+        )
+    return frame
 
 
 def _write(
@@ -247,13 +246,16 @@ def _write(
     tables: "Mapping[str, pd.DataFrame]",
     figures: "Mapping[str, tuple[Figure, pd.DataFrame]]",
     found: "Sequence[Similarity]",
+    more: "Sequence[str]" = (),
 ) -> None:
-    """Tables, figures, what was checked, and the remarks."""
+    """Tables, figures, what was checked, and the remarks, with `more` of them."""
     from modeconn.plotting import save_figure
 
     folder.record(
         checks={one.frame["task"].iloc[0]: dict(one.checks) for one in reversed(found)},
-        remarks=list(dict.fromkeys(f"{one.frame['task'].iloc[0]}: {note}" for one in found for note in one.notes)),
+        remarks=list(
+            dict.fromkeys([*(f"{one.frame['task'].iloc[0]}: {note}" for one in found for note in one.notes), *more])
+        ),
     )
     for name, table in tables.items():
         folder.write_csv(table, name)

@@ -225,6 +225,10 @@ def _notes(settings: Settings, points: "Sequence[Adapter]") -> list[str]:
     saved = sorted({name for point in points for name in point.saved})
     if saved:
         notes.append(f"saved modules are no updates and are left out: {', '.join(saved)}")
+    if settings.tasks and settings.dtype in ("float16", "bfloat16"):
+        notes.append(
+            f"second derivatives of a {settings.dtype} model carry its rounding: --dtype float32 where they count"
+        )
     if settings.increments:
         notes.append(
             "neighbouring steps share the directions of the checkpoint between them by construction: --directions 4"

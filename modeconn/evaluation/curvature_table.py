@@ -55,7 +55,7 @@ def curvature_along(
     check_count(num_points)
     options: dict[str, Any] = {"split": split, "settings": encoding, "store": store, "progress": progress}
     profile = evaluate_path(line, model, tasks, num_points=num_points, **options)
-    span = float(profile.frame["distance"].max())
+    span = float(profile.frame["distance"].to_numpy(dtype=float).max())
     if not span > 0:
         raise PathError(
             f"the line {line.name!r} has no curvature",

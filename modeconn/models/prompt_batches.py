@@ -46,21 +46,22 @@ class Layout:
         if output.ndim != 3 or output.shape[0] != batch or output.shape[1] < length or (longer and not self.prompted):
             return None
         output = output[:, -length:]
-        return output[0] if self.packed else output[self.mask]
+        return output[0] if self.packed else output[self.mask.to(output.device)]  # the base may be spread
 
     def pooled(self, tokens: torch.Tensor, pooling: str) -> torch.Tensor:
         """One vector a text, `[B, D]`; all of them for "all-tokens". In float32, float64 of float64."""
-        ends = self.lengths.cumsum(0)
+        lengths = self.lengths.to(tokens.device)
+        ends = lengths.cumsum(0)
         if pooling == "last-token":
             tokens = tokens[ends - 1]
         elif pooling == "cls":
-            tokens = tokens[ends - self.lengths]
+            tokens = tokens[ends - lengths]
         wide = tokens if tokens.dtype == torch.float64 else tokens.float()
         if pooling != "mean":
             return wide.clone()
-        texts = torch.arange(len(ends), device=wide.device).repeat_interleave(self.lengths)  # [T]
+        texts = torch.arange(len(ends), device=wide.device).repeat_interleave(lengths, output_size=len(wide))  # [T]
         sums = wide.new_zeros(len(ends), wide.shape[1]).index_add_(0, texts, wide)
-        return sums / self.lengths[:, None]
+        return sums / lengths[:, None]
 
 
 @dataclass(frozen=True)

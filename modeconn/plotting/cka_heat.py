@@ -62,6 +62,8 @@ def draw_heats(matrices: Mapping[str, pd.DataFrame], heat: Heat, *, width: float
         across = len(blocks[0])
         side = max(min(_CELL * max(first.shape), (width - _BAR) / across - beside, _MOST), 0.8)
         high = side if heat.square else side * min(1.0, max(0.4, first.shape[0] / first.shape[1]))
+        if across == 1:  # a page's width would leave the panel far from its title
+            width = min(width, max(style.COLUMN_WIDTH, side + beside + _BAR))
         text = task_panels.head(heat.head, width=width)
         under = max(lettering.text_width(line, size=size) for name in first.columns for line in _lines(name))
         above = task_panels.title_height(list(matrices), width=side) + 0.25
@@ -87,9 +89,10 @@ def _draw_panel(
     ax.set_box_aspect(side[1] / side[0])
     ax.set_facecolor(_MISSING)
     few = max(matrix.shape) <= _WRITTEN
+    written = matrix.round(2) + 0.0 if few else None  # 0.00, never -0.00
     low, high = heat.limits
     sns.heatmap(
-        matrix, ax=ax, vmin=low, vmax=high, cmap=heat.cmap, annot=few, fmt=".2f", cbar=False, mask=matrix.isna(),
+        matrix, ax=ax, vmin=low, vmax=high, cmap=heat.cmap, annot=written, fmt=".2f", cbar=False, mask=matrix.isna(),
         linewidths=0.8 if few else 0, linecolor="white", annot_kws={"fontsize": "small"},
     )  # fmt: skip
     ax.invert_yaxis()  # the first layer at the bottom

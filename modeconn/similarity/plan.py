@@ -91,7 +91,7 @@ def plan_cka(
         "memory of the features": f"{_features_mib(side.inputs, widths, settings):.0f} MiB",
         "memory of a process": memory_held(model),
         "time of reading": f"{duration(readings * seconds)} on {model.device}",
-        "time of comparing": "within that of reading" if settings.streams else duration(statistics),
+        "time of comparing": "within that of reading" if settings.streams else f"{duration(statistics)} at most",
     }
 
 

@@ -43,7 +43,7 @@ class CKASettings:
 
     def __post_init__(self) -> None:
         check_pooling(self.pooling)
-        least = {"num_examples": 4, "minibatch_size": 4, "num_resamples": 0, "num_permutations": 0}
+        least = {"num_examples": 4, "minibatch_size": 4, "num_resamples": 0, "num_permutations": 0, "seed": 0}
         wrong = [
             f"{name}={value}"
             for name, low in least.items()

@@ -92,6 +92,7 @@ def test_sites_and_minibatches_are_set(between, tmp_path):
     assert set(frame["layer"]) == {"layers.0", "layers.0.mlp", "layers.1.mlp"}
     assert (frame["num_examples"] == 20).all()
     assert (frame["num_rows"] > 100).all()
+    assert "no permutation null (null_high, p_value): it needs" in read_record(tmp_path / "out").facts["remarks"][-1]
 
 
 def test_a_dry_run_writes_nothing(between, tmp_path, capsys):
@@ -107,6 +108,8 @@ def test_a_dry_run_writes_nothing(between, tmp_path, capsys):
         (["--reference", "previous"], "there is no previous to compare with"),
         (["--num-points", "1"], "too few points on the path"),
         (["--num-examples", "3"], "got: num_examples=3"),
+        (["--seed", "-1"], "got: seed=-1"),
+        (["--sites", "embedding", "--pooling", "last-token"], "constant features at embedding"),
         (["--sites", "layers.9"], "the model has no layer 'layers.9'"),
         (["--split", "eval"], "has no split 'eval'"),
         (["--start", "no-such-adapter"], "cannot read the adapter"),

@@ -99,6 +99,12 @@ def test_bad_input_is_told_before_a_model_is_loaded(pair, tmp_path, capsys, monk
     assert not (tmp_path / "out").exists()
 
 
+def test_half_precision_is_remarked_on(sources, task_folders, tmp_path, capsys):
+    arguments = ["geometry", "--adapters", sources[0], "--tasks", task_folders[0], *FEW[:-3], "--dtype", "bfloat16"]
+    assert main([*arguments, "--output-dir", str(tmp_path / "out")]) == 0
+    assert "note: second derivatives of a bfloat16 model carry its rounding" in capsys.readouterr().err
+
+
 def test_settings_without_tasks_are_refused(sources, tmp_path, capsys):
     plain = ["geometry", "--adapters", sources[0], "--output-dir", str(tmp_path / "out")]
     assert main([*plain, "--second-order.num-probes", "8", "--dtype", "float64"]) == 1

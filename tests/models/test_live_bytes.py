@@ -1,7 +1,14 @@
 """Bytes of tensors are counted while they live."""
 
+from itertools import accumulate
+from typing import Any
+
+import pytest
 import torch
+from random_tasks import random_task
+from tiny import LABELS
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 from modeconn.models.live_bytes import LiveBytes
 
@@ -42,3 +49,19 @@ def test_the_peak_of_layers_is_that_of_what_lives_together():
     with torch.inference_mode(), LiveBytes() as counted:
         down(functional.relu(up(read)))
     assert counted.most == 4 * 2 * 32 * 64  # what leaves the first layer, before and after the activation
+
+
+@pytest.mark.parametrize("family", ["llama", "bert", "t5"])
+def test_the_peak_of_a_model_is_that_of_torchs_allocator(family, loaded):
+    model, point = loaded(family, "float32")
+    encoded = model.encode(random_task(labels=LABELS if family == "bert" else None))
+    with model.at(point) as module:
+        model.score_rows(module, encoded)
+        with LiveBytes() as counted:
+            model.score_rows(module, encoded)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+            model.score_rows(module, encoded)
+    events: Any = recorded.profiler
+    sizes = [event.nbytes() for event in events.kineto_results.events() if event.name() == "[memory]"]
+    peak = max(accumulate(sizes))
+    assert 0.95 * peak < counted.most <= 1.05 * peak

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from modeconn.errors import EvaluationError, RunError
-from modeconn.plotting import COLUMN_WIDTH, PAGE_WIDTH
+from modeconn.plotting import COLUMN_WIDTH, PAGE_WIDTH, cka_heat
 from modeconn.plotting.cka_along_path import plot_cka_along_path
 from modeconn.plotting.cka_drift import plot_cka_drift
 from modeconn.plotting.cka_layers import plot_cka_difference, plot_cka_layers
@@ -222,3 +222,12 @@ def test_a_path_of_different_layers_is_refused(layers):
         plot_cka_along_path(
             layers[layers["layer"] != layers["layer_reference"]].assign(t=0.0).drop_duplicates(["task", "layer"])
         )
+
+
+def test_a_single_panel_is_as_wide_as_it_needs_and_rounds_to_zero_without_a_sign():
+    heat = cka_heat.Heat(head=["a"], x_label="x", y_label="y", limits=(-1.0, 1.0))
+    matrix = pd.DataFrame([[-0.001, 0.5], [0.25, 1.0]], index=["a", "b"], columns=["a", "b"])
+    one = cka_heat.draw_heats({"alone": matrix}, heat, width=PAGE_WIDTH)
+    assert COLUMN_WIDTH <= one.get_figwidth() < PAGE_WIDTH
+    assert cka_heat.draw_heats({"a": matrix, "b": matrix}, heat, width=PAGE_WIDTH).get_figwidth() == PAGE_WIDTH
+    assert [text.get_text() for text in one.axes[0].texts] == ["0.00", "0.50", "0.25", "1.00"]
