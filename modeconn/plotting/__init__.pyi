@@ -17,9 +17,9 @@ from .profiles import plot_profiles as plot_profiles
 from .saddle_tree import plot_saddle_tree as plot_saddle_tree
 from .saving import save_figure as save_figure
 from .score_matrix import plot_score_matrix as plot_score_matrix
-from .spectra import plot_spectra as plot_spectra
 from .second_order import plot_curvature as plot_curvature
 from .second_order import plot_second_order as plot_second_order
+from .spectra import plot_spectra as plot_spectra
 from .stability import plot_stability as plot_stability
 from .style import COLUMN_WIDTH as COLUMN_WIDTH
 from .style import PAGE_WIDTH as PAGE_WIDTH
