@@ -35,7 +35,7 @@ class Settings:
         default=("stance", "tone", "science"), metadata=flag_help("embedded tasks in training order, two or more")
     )
     num_train_epochs: int = field(default=3, metadata=flag_help("passes over every task's train split"))
-    num_points: int = field(default=7, metadata=flag_help("positions on every line, ends included"))
+    num_points: int = field(default=5, metadata=flag_help("positions on every line, ends included"))
     seed: int = 0
     overwrite: bool = False
     quiet: bool = False
