@@ -13,7 +13,7 @@ from modeconn.cli.main import main
 from modeconn.continual import ScoreMatrix
 from modeconn.runs import read_csv, read_record
 
-SMALL = ["--tasks", "tone", "arithmetic", "--num-train-epochs", "1", "--num-points", "2"]
+SMALL = ["--tasks", "tone", "arithmetic", "--num-train-epochs", "1", "--num-points", "2", "--lines", *METHODS]
 FIRST, SECOND = "after-1-tone", "after-2-arithmetic"
 TABLES = {"run.json", "profile.csv", "examples.parquet", "barriers.csv", "bands.csv", "lost_examples.csv"}
 FIGURES = ("profile", "barriers", "examples")
