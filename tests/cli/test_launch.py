@@ -10,7 +10,7 @@ from evaluation_tasks import make_task
 from launches import launch, run_in
 
 from modeconn.cli.main import main
-from modeconn.evaluation import path_sweep
+from modeconn.evaluation import records
 from modeconn.runs import read_record
 
 SEVERAL = """
@@ -25,9 +25,9 @@ BREAKING = """
 import json, os, signal, sys
 from modeconn.cli.main import main
 from modeconn.errors import EvaluationError
-from modeconn.evaluation import path_sweep
+from modeconn.evaluation import records
 
-real, points = path_sweep.example_records, []
+real, points = records.example_records, []
 
 def measured(*arguments):
     points.append(arguments)
@@ -35,7 +35,7 @@ def measured(*arguments):
         BREAK
     return real(*arguments)
 
-path_sweep.example_records = measured
+records.example_records = measured
 sys.exit(main(json.loads(sys.argv[1])))
 """
 
@@ -134,8 +134,8 @@ def test_a_process_that_ends_early_ends_all_and_finished_points_are_kept(
     assert done.stderr.count("error: it broke\n  expected: a\n  got: b\n  remedy: c\n") == ("raise" in breaks)
     assert kept(tmp_path / "run") == finished
 
-    real, points = path_sweep.example_records, []
-    monkeypatch.setattr(path_sweep, "example_records", lambda *given: points.append(given) or real(*given))
+    real, points = records.example_records, []
+    monkeypatch.setattr(records, "example_records", lambda *given: points.append(given) or real(*given))
     assert main(arguments) == 0
     assert len(points) == 4 - finished
     assert tables(tmp_path / "run") == tables(alone / "grid")
