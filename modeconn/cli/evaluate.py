@@ -53,6 +53,10 @@ class Settings(StatisticsSettings, MeasurementSettings):
         default=None, metadata=flag_help("the same in nats; of two tolerances, the larger counts")
     )
 
+    matmul_precision: Literal["float32", "tf32", "bfloat16"] = field(
+        default="float32",
+        metadata=flag_help("of products of float32 weights; what it does to the barriers is measured (products.csv)"),
+    )
     precision: float | None = field(
         default=None,
         metadata=flag_help("use as many examples as half the width of the loss barrier's interval needs, in nats"),
@@ -92,6 +96,10 @@ class Settings(StatisticsSettings, MeasurementSettings):
         """What says where on each path."""
         tolerances = {"tolerance": self.tolerance, "absolute_tolerance": self.absolute_tolerance}
         return {"num_points": self.num_points, "t": self.t, **tolerances}
+
+    def multiplying(self) -> dict[str, Any]:
+        """In what products are made."""
+        return {"matmul_precision": self.matmul_precision}
 
     @property
     def weights(self) -> dict[str, float]:

@@ -47,6 +47,13 @@ def check_choices(settings: "Settings") -> None:
             got="both",
             remedy="leave out --precision, so that all examples of every task count in the mixture",
         )
+    if settings.precision is not None and settings.matmul_precision != "float32":
+        raise EvaluationError(
+            "a precision in nats is not reached with rounded products",
+            expected="--precision, which says how sure a barrier is, or --matmul-precision, which moves it",
+            got="both",
+            remedy="leave one out",
+        )
     if bool(settings.old_task) != bool(settings.new_task):
         raise EvaluationError(
             "a trade-off needs two tasks",

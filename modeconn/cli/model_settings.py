@@ -65,10 +65,15 @@ class ModelSettings:
             quantization=self.quantization,
             device_map=self.device_map,
             max_memory=self.max_memory,
+            **self.multiplying(),
         )
         for note in on_model(model) if os.environ.get("RANK", "0") == "0" else ():  # once in a launch
             print(f"note: {note}", file=sys.stderr)
         return model
+
+    def multiplying(self) -> "dict[str, Any]":
+        """What else `from_pretrained` is told of how the model multiplies."""
+        return {}
 
     def _check_alone(self) -> None:
         """Raise if several processes would spread the base over the same devices, each for itself."""

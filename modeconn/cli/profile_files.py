@@ -21,7 +21,7 @@ def write_profile(
     mean_of: Mapping[str, Sequence[str]] | None = None,
     old_and_new: tuple[str, str] | None = None,
 ) -> None:
-    """Write the profile's tables and figures: outputs.parquet and resolution.csv only where it has any.
+    """Write the profile's tables and figures: outputs.parquet, resolution.csv and products.csv only where it has any.
 
     Args:
         run: The run folder, opened.
@@ -39,6 +39,8 @@ def write_profile(
         run.write_parquet(profile.outputs, "outputs.parquet")
     if profile.resolution is not None:
         run.write_csv(profile.resolution, "resolution.csv")
+    if profile.products is not None:
+        run.write_csv(profile.products, "products.csv")
     for name, table in tables.files.items():
         run.write_csv(table, name)
     with run.replacing("figures") as folder:

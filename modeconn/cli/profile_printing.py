@@ -46,10 +46,24 @@ def print_profile(folder: "RunFolder") -> list[str]:
     if resolution.exists():
         print()
         print_table(read_csv(resolution), title="how well the positions resolve the mean loss")
+    _print_products(folder)
     _print_looks(folder)
     _print_chosen(folder)
     _print_general(folder)
     return [*_on_cut_prompts(folder), *remarks(barriers), *_on_looks(folder)]
+
+
+def _print_products(folder: "RunFolder") -> None:
+    """Print what rounded products do to the barriers, if they were rounded."""
+    from modeconn.cli.tables import print_table
+    from modeconn.runs import read_csv, read_record
+
+    file = folder.folder / "products.csv"
+    record = read_record(folder.folder)
+    if file.exists() and record is not None:
+        precision = record.settings["matmul_precision"]
+        print()
+        print_table(read_csv(file), title=f"products in {precision}: loss over the chord at t, beside float32 (nats)")
 
 
 def _print_looks(folder: "RunFolder") -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from modeconn.errors import EvaluationError
@@ -41,7 +42,8 @@ def evaluate_path(
     """Evaluate all tasks at positions along a path.
 
     Every position sees the same batches in the same order. Before the sweep, both ends are compared with the
-    adapters loaded in plain PEFT, and one batch is evaluated twice.
+    adapters loaded in plain PEFT, and one batch is evaluated twice. After it, where the model rounds its products
+    (`matmul_precision`), the ends and each task's highest position are measured in float32, too.
 
     Args:
         path: The path.
@@ -89,7 +91,8 @@ def evaluate_path(
             sweep.visit(asked.tolist())
     profiles = [sweep.profile() for sweep in sweeps]
     profile = joined(profiles, parts) if path.heads == "own" else profiles[0]
-    return replace(profile, **resolved)
+    products = [found for sweep in sweeps if (found := sweep.products()) is not None]
+    return replace(profile, **resolved, products=pd.concat(products, ignore_index=True) if products else None)
 
 
 def positions_asked(

@@ -9,6 +9,7 @@ from torch import nn
 from modeconn.adapters.adapter import Adapter
 from modeconn.errors import EvaluationError, ModelError
 from modeconn.evaluation.written_ends import check_written, written_sample
+from modeconn.models.matmul_precision import exact_products
 from modeconn.models.point_model import Encoded, PointModel
 from modeconn.models.upcast import in_float64
 
@@ -56,9 +57,10 @@ def check_ends(
 ) -> dict[str, float]:
     """Compare each end, as this package evaluates it, with the adapter loaded in plain PEFT.
 
-    A full fine-tune is compared with what transformers loads. Where a task is scored by written answers, those to 16 of
-    its examples are compared too: they may differ only where two tokens are equally likely. Where a float32 model of up
-    to 2 GiB differs by more than its tolerance, the sample is repeated in float64, which tells rounding from an error.
+    Nothing is rounded for that, whatever the model's `matmul_precision`. A full fine-tune is compared with what
+    transformers loads. Where a task is scored by written answers, those to 16 of its examples are compared too: they
+    may differ only where two tokens are equally likely. Where a float32 model of up to 2 GiB differs by more than its
+    tolerance, the sample is repeated in float64, which tells rounding from an error.
 
     Args:
         model: The model.
@@ -73,7 +75,7 @@ def check_ends(
         EvaluationError: If a loss is not finite, a difference is above the tolerance of the dtype, or another answer
             is written.
     """
-    samples = [split.sample(num_rows) for split in encoded]
+    samples, model = [split.sample(num_rows) for split in encoded], exact_products(model)
     found = {}
     for end in ends:
         with model.at(end) as module:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from modeconn.models.matmul_precision import precision_of, rounds
 from modeconn.models.point_model import Encoded, PointModel
 from modeconn.models.quantised import quantization_of
 from modeconn.paths.path import Path
@@ -30,6 +31,8 @@ def point_keys(path: Path, model: PointModel, encoded: Sequence[Encoded], positi
         repr((type(path).__name__, path.name, path.space, [point.fingerprint for point in path.points])).encode()
     )
     shared.update(repr((model.fingerprint, str(model.dtype), model.device.type)).encode())
+    if rounds(model):
+        shared.update(precision_of(model).encode())
     shared.update((quantization_of(model.module) or "").encode())
     for split in encoded:
         shared.update(repr(split.identity).encode())

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from modeconn.evaluation.preconditions import preconditions
 from modeconn.evaluation.profile import Profile
 from modeconn.evaluation.progress import Progress, tell_tokens, told
 from modeconn.evaluation.records import PointStore, Records
+from modeconn.evaluation.rounded_products import rounded_products
+from modeconn.models.matmul_precision import exact_products, rounding_of, rounds
 from modeconn.models.point_model import PointModel
 from modeconn.paths.path import Path
 from modeconn.tasks.encoding import EncodingSettings
@@ -63,7 +64,9 @@ class PathSweep:
         )  # fmt: skip
         self._progress = progress
         tell_tokens(progress, self.path.name, self._encoded)
-        self._points = Records(self.path, model, self._encoded, store=store)
+        self._points, self._exact = (
+            Records(self.path, one, self._encoded, store=store) for one in (model, exact_products(model))
+        )
         self._records: dict[float, pd.DataFrame] = {}
 
     @property
@@ -75,10 +78,10 @@ class PathSweep:
     def noise(self) -> np.ndarray:
         """What a mean loss is uncertain by, relative to 1 + loss, `[M]`: the repeated evaluation, and rounding.
 
-        An example's loss is rounded by about the precision of the dtype, differently at every position; the mean of N
-        examples by a share `1 / sqrt(N)` of that.
+        An example's loss is rounded by about the precision of the products, differently at every position; the mean of
+        N examples by a share `1 / sqrt(N)` of that.
         """
-        rounding = torch.finfo(self._model.dtype).eps
+        rounding = rounding_of(self._model)
         count = np.array([one.num_examples for one in self._encoded])
         return self.checks["repeatable_within"] + rounding / np.sqrt(count)
 
@@ -112,6 +115,10 @@ class PathSweep:
             distances={t: self.path.distance(t) for t in positions},
             checks={self.path.name: self.checks},
         )
+
+    def products(self) -> pd.DataFrame | None:
+        """What rounded products do to the barriers, see `rounded_products`; None where nothing is rounded."""
+        return rounded_products(self._records, self._exact.at) if rounds(self._model) else None
 
     def _mean_loss(self, t: float, task: str) -> float:
         """The summed losses divided once by the scored tokens."""

@@ -47,6 +47,8 @@ class Profile:
         outputs: One row for each path, task, position and example whose answer was written: path, task, t, example,
             output, ended (by the model, not by the limit), score. None where no task is scored by written answers.
         mixtures: (path, name) -> the weights of the tasks that a row of the table is the mean of; see `mixture`.
+        products: What rounded matrix products do to the loss barriers; the columns are those of `rounded_products`.
+            None where nothing is rounded.
     """
 
     frame: pd.DataFrame
@@ -56,6 +58,7 @@ class Profile:
     curves: Mapping[tuple[str, str], Interpolant] = field(default_factory=dict)
     outputs: pd.DataFrame | None = None
     mixtures: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    products: pd.DataFrame | None = None
 
     @classmethod
     def from_examples(
@@ -116,6 +119,7 @@ class Profile:
             mixtures |= profile.mixtures
         resolutions = [profile.resolution for profile in profiles if profile.resolution is not None]
         outputs = [profile.outputs for profile in profiles if profile.outputs is not None]
+        products = [profile.products for profile in profiles if profile.products is not None]
         return cls(
             pd.concat([profile.frame for profile in profiles], ignore_index=True),
             pd.concat([profile.examples for profile in profiles], ignore_index=True),
@@ -124,6 +128,7 @@ class Profile:
             curves,
             pd.concat(outputs, ignore_index=True) if outputs else None,
             mixtures,
+            pd.concat(products, ignore_index=True) if products else None,
         )
 
     def curve(self, task: str, *, path: str | None = None) -> Interpolant:

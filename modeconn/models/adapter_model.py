@@ -34,6 +34,7 @@ from modeconn.models.loading import (
     longest_input,
     named_base,
 )
+from modeconn.models.matmul_precision import MatmulPrecision, check_matmul_precision
 from modeconn.models.offloaded import first_device, is_spread, made_plain, sharing_copy
 from modeconn.models.packable import with_packing
 from modeconn.models.placing import Weights, check_fits, placed
@@ -59,6 +60,7 @@ class AdapterModel:
         prompt_room: Positions that are kept free for the points' prompts.
         absent: Parameters that the base lacks and every point must bring along.
         memory: What is known of the memory for batches.
+        matmul_precision: In what products of float32 matrices are made.
         classes_taken: Task -> its labels, which name the classes because nothing else does; one task, or none.
     """
 
@@ -70,6 +72,7 @@ class AdapterModel:
     prompt_room: int = 0
     absent: frozenset[str] = frozenset()
     memory: BatchMemory = field(default_factory=BatchMemory)
+    matmul_precision: MatmulPrecision = "float32"
     classes_taken: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
 
     @classmethod
@@ -86,6 +89,7 @@ class AdapterModel:
         packed: bool | None = None,
         device_map: DeviceMap | None = None,
         max_memory: MemoryLimit | None = None,
+        matmul_precision: MatmulPrecision = "float32",
     ) -> "AdapterModel":
         """Load a base model for some adapters.
 
@@ -104,6 +108,9 @@ class AdapterModel:
                 base over devices, points run beside its weights. Instead of `device`.
             max_memory: What a device may hold, in GiB or as "12GiB": of the base with one of these maps (there also
                 device -> limit), else of weights and batches (see `BatchMemory`).
+            matmul_precision: "bfloat16" rounds the factors and results of large products of float32 linear layers, the
+                head's excepted, "tf32" the factors of all products on a CUDA device; "float32" nothing. What it does
+                to a barrier is measured by `evaluate_path`.
 
         Raises:
             ModelError: If the base cannot be loaded or is not the adapters', a device cannot be used, or `labels` are
@@ -111,6 +118,7 @@ class AdapterModel:
             AdapterError: If the adapters cannot be combined.
         """
         device = as_device(device)
+        check_matmul_precision(matmul_precision, dtype=as_dtype(dtype), device=device)
         check_same_base(adapters)
         check_same_shapes(adapters)
         source = base if base is not None else named_base(adapters)
@@ -138,6 +146,7 @@ class AdapterModel:
         family = family if isinstance(family, ImageClassifier) else with_packing(family, module, wanted=packed)
         memory = BatchMemory() if device_map is not None else BatchMemory.of(module, max_memory)
         model = cls(module, tokenizer, family, str(source), fingerprint, room_for_prompts(adapters), absent, memory)
+        model = replace(model, matmul_precision=matmul_precision)
         for adapter in adapters:
             model.check(adapter)
         return model

@@ -45,11 +45,14 @@ def _fits(read: Any, weight: Any, bias: Any = None) -> bool:  # noqa: ANN401
         not torch.is_grad_enabled()
         and all(type(one) in (torch.Tensor, torch.nn.Parameter) for one in given)
         and all(one.dtype == torch.float32 and one.device.type == "cpu" for one in given)
-        and weight.ndim == 2
-        and read.ndim > 1
-        and read.numel() * weight.numel() >= _FEWEST * read.shape[-1]
+        and is_large(read, weight)
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def is_large(read: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether a product of `[..., in]` and `[out, in]` is so large that it matters how it is made."""
+    return weight.ndim == 2 and read.ndim > 1 and read.numel() * weight.numel() >= _FEWEST * read.shape[-1]
 
 
 def _product(read: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """Losses of a split's rows, batch by batch."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,9 @@ import torch
 from torch import nn
 
 from modeconn.models.encoded import Batch, EncodedTask
-from modeconn.models.family import reads_packed, score_batch
-from modeconn.models.fast_linear import fast_linear
+from modeconn.models.family import score_batch
 from modeconn.models.halving import in_halves
+from modeconn.models.matmul_precision import products
 
 if TYPE_CHECKING:
     from modeconn.models.adapter_model import AdapterModel
@@ -42,7 +41,7 @@ def score_split(model: "AdapterModel", module: nn.Module, encoded: EncodedTask) 
     )
     score = partial(score_batch, model.family, module, allowed=allowed, choices=choices)
     rows, begin, scored = encoded.rows.rows, 0, []
-    with fast_linear() if reads_packed(module) else nullcontext():  # a reference is left to torch
+    with products(model, module):
         room = model.memory.room((encoded.task, encoded.split), module, partial(_probed, model, encoded, score))
         for whole in encoded.batches:
             numbers = encoded.order[begin : (begin := begin + len(whole.targets))]
