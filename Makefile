@@ -10,8 +10,9 @@ DATA ?= ../shared/data
 demo: $(STAMP)  ## train on three tasks plainly and by I-LoRA, join the checkpoints, draw the barriers: runs/demo
 	$(BIN)/modeconn demo --output-dir runs/demo
 
+# Without the last option the files of few tests come last, which are the longest: one core would wait for them.
 test: $(STAMP)-quantised  ## the whole test suite
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)  ## ruff (style, imports, docstrings) and pyright (types)
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,18 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a test process for every core
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What collecting makes stays to the end: to look through it for garbage again and again takes minutes."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(7_000, 10, 10)  # ten times as rarely as by default
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +52,13 @@ def adapters(bases: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
         return made[key]
 
     return adapter
+
+
+@pytest.fixture
+def one_task_of_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the thousands of tasks that come with lm-eval, it looks through one folder."""
+    manager = pytest.importorskip("lm_eval.tasks.manager", reason="the extra `general` is not installed")
+    monkeypatch.setattr(manager, "__file__", str(Path(manager.__file__).parent / "piqa" / "manager.py"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft_oracle import load_base, load_peft, logits
 from random_tasks import random_task
-from tiny import FAMILIES, LABELS, TASK_TYPES
+from tiny import LABELS, TASK_TYPES
 
 import modeconn as mc
 from modeconn.models.placing import placed
@@ -21,7 +21,7 @@ def make_kind(
     folder: Path, base: Path, family: str, config: type[PeftConfig], *, seed: int | None, std: float, **settings: Any
 ) -> Path:
     """Save an adapter by PEFT itself; to all that it trains random numbers are added, unless there is no seed."""
-    model: Any = FAMILIES[family]().from_pretrained(base, dtype=torch.float32)
+    model = load_base(family, base, torch.float32)
     model.name_or_path = str(base)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -12,6 +12,9 @@ from typing import Any
 
 from modeconn.runs.processes import Outcome, Processes
 
+# PEFT imports both wherever they are, which takes a third of a process's start: there they are not installed.
+WITHOUT_QUANTISED = "import sys; sys.modules['torchao'] = sys.modules['bitsandbytes'] = None\n"
+
 
 class ThreadProcesses(Processes):
     """Processes that are threads of one process; what they exchange is pickled as between real ones."""
@@ -52,9 +55,12 @@ def together(count: int, work: Callable[[Processes], Any]) -> list[Any]:
 
 
 def launch(count: int, script: str, *arguments: Any, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script in `count` real processes under torchrun; `arguments` are its `sys.argv[1:]` as JSON."""
+    """Run a script in `count` real processes under torchrun, without the quantised extra.
+
+    Its `sys.argv[1:]` are `arguments` as JSON.
+    """
     file = folder / "launched.py"
-    file.write_text(script)
+    file.write_text(WITHOUT_QUANTISED + script)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(file)]
     return run_in(folder, [*command, *(json.dumps(one) for one in arguments)])
 

@@ -1,6 +1,8 @@
 """`modeconn demo` on two embedded tasks: interrupted, taken up, finished and shown again."""
 
 import io
+import json
+import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +15,8 @@ from modeconn.cli.main import main
 from modeconn.continual import ScoreMatrix
 from modeconn.runs import read_csv, read_record
 
+DATA = Path(__file__).parents[2] / "data"
+NUM_TESTED = 60
 SMALL = ["--tasks", "tone", "arithmetic", "--num-train-epochs", "1", "--num-points", "2", "--lines", *METHODS]
 FIRST, SECOND = "after-1-tone", "after-2-arithmetic"
 TABLES = {"run.json", "profile.csv", "examples.parquet", "barriers.csv", "bands.csv", "lost_examples.csv"}
@@ -53,21 +57,34 @@ def start(folder: Path) -> Ended:
     return Ended(code, out.getvalue(), err.getvalue(), written)
 
 
+def fewer_tested(folder: Path) -> Path:
+    """The embedded base and the two tasks, of whose test splits the first examples alone."""
+    shutil.copytree(DATA / "base", folder / "base")
+    for name in ("tone", "arithmetic"):
+        file = Path(shutil.copytree(DATA / "tasks" / name, folder / "tasks" / name)) / "test.json"
+        file.write_text(json.dumps(json.loads(file.read_text())[:NUM_TESTED]))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, stopped while its first checkpoint is scored, and started twice more."""
     folder = tmp_path_factory.mktemp("demo") / "out"
+    embedded = fewer_tested(tmp_path_factory.mktemp("embedded"))
 
     def stop(*_: object) -> object:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mc.AdapterModel, "evaluate", stop)
-        interrupted = start(folder)
-    resumed = start(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modeconn.models.adapter_model.load_base", None)  # calling it would fail
-        return Demo(folder, interrupted, resumed, start(folder))
+        patch.setattr("modeconn.cli.demo.files", lambda _: embedded)
+        with patch.context() as during:
+            during.setattr(mc.AdapterModel, "evaluate", stop)
+            interrupted = start(folder)
+        resumed = start(folder)
+        with patch.context() as during:
+            during.setattr("modeconn.models.adapter_model.load_base", None)  # calling it would fail
+            again = start(folder)
+    return Demo(folder, interrupted, resumed, again)
 
 
 @pytest.mark.slow

@@ -12,21 +12,7 @@ from modeconn.evaluation.barrier_table import barrier_table
 from modeconn.evaluation.sequential import evaluate_to_precision
 from modeconn.runs import read_csv
 
-
-@pytest.fixture
-def with_eval(line: list[str], task_folders: list[str], tmp_path: Path) -> list[str]:
-    """The arguments of an evaluation of tasks that have a validation split, too."""
-    folders = []
-    for source in map(Path, task_folders):
-        folder = tmp_path / source.name
-        folder.mkdir()
-        records = json.loads((source / "test.json").read_text())
-        (folder / "task.json").write_text((source / "task.json").read_text())
-        (folder / "eval.json").write_text(json.dumps(records[:11]))
-        (folder / "test.json").write_text(json.dumps(records[11:]))
-        folders.append(str(folder))
-    first = line.index("--tasks") + 1
-    return [*line[:first], *folders, *line[first + 2 :]]
+pytestmark = pytest.mark.usefixtures("svg_only")
 
 
 def test_a_t_is_chosen_on_one_split_and_reported_on_the_other(
@@ -102,9 +88,9 @@ def test_the_settings_of_intervals_are_followed(
     assert bands["high"].to_numpy() == pytest.approx(band["high"].to_numpy(), rel=1e-6)
 
 
-def test_a_tolerance_in_nats_chooses_the_positions(line: list[str], tmp_path: Path) -> None:
+def test_a_tolerance_in_nats_chooses_the_positions(short: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert main([*line, "--absolute-tolerance", "0.5", "--output-dir", str(out)]) == 0
+    assert main([*short, "--absolute-tolerance", "0.5", "--output-dir", str(out)]) == 0
     assert (read_csv(out / "resolution.csv")["tolerance"] == 0.5).all()
     assert read_csv(out / "profile.csv")["t"].nunique() == 21
 
@@ -116,19 +102,17 @@ def test_two_tasks_have_a_trade_off_and_more_only_when_named(
     third.mkdir()
     for file in Path(task_folders[0]).iterdir():
         (third / file.name).write_text(file.read_text().replace('"first"', '"third"'))
-    three = [*line, "--tasks", *task_folders, str(third)]
+    three = [*line, "--tasks", *task_folders, str(third), "--num-points", "2"]
     assert main([*three, "--output-dir", str(tmp_path / "a")]) == 0
-    assert not (tmp_path / "a" / "figures" / "trade-off.png").exists()
+    assert not (tmp_path / "a" / "figures" / "trade-off.svg").exists()
     named = ["--old-task", "first", "--new-task", "third"]
     assert main([*three, *named, "--output-dir", str(tmp_path / "b")]) == 0
-    assert (tmp_path / "b" / "figures" / "trade-off.png").exists()
+    assert (tmp_path / "b" / "figures" / "trade-off.svg").exists()
 
 
-def test_lost_examples_have_their_text(line: list[str], tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert main([*line, "--output-dir", str(out)]) == 0
-    lost = read_csv(out / "lost_examples.csv")
-    examples = pd.read_parquet(out / "examples.parquet")
+def test_lost_examples_have_their_text(evaluated: Path) -> None:
+    lost = read_csv(evaluated / "lost_examples.csv")
+    examples = pd.read_parquet(evaluated / "examples.parquet")
     for row in lost.to_dict(orient="records"):
         own = examples.query("task == @row['task'] and example == @row['example']").sort_values("t")["score"]
         assert own.iloc[0] == 1
@@ -157,7 +141,7 @@ def test_choices_that_exclude_one_another(
 
 
 def test_benchmarks_of_the_harness_stand_beside_the_profile(
-    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("lm_eval", reason="the extra `general` is not installed")
     folder = tmp_path / "benchmarks"
@@ -175,7 +159,7 @@ def test_benchmarks_of_the_harness_stand_beside_the_profile(
     (folder / "own_piqa.yaml").write_text(json.dumps(settings))  # JSON is YAML
     out = tmp_path / "out"
     general = ["--lm-eval", "own_piqa", "--lm-eval-tasks", str(folder), "--lm-eval-t", "0", "1"]
-    assert main([*line, *general, "--output-dir", str(out)]) == 0
+    assert main([*short, *general, "--output-dir", str(out)]) == 0
     assert "lm-evaluation-harness" in capsys.readouterr().out
     scores = read_csv(out / "general.csv")
     assert scores["t"].unique().tolist() == [0.0, 1.0]

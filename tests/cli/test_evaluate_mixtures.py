@@ -1,6 +1,5 @@
 """`modeconn evaluate --mixture`: the weighted mean of tasks, measured, drawn and chosen by."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -11,24 +10,9 @@ from modeconn.cli.main import main
 from modeconn.cli.mixture_setting import mixture_name, mixture_weights
 from modeconn.runs import read_csv, read_record
 
+pytestmark = pytest.mark.usefixtures("svg_only")
 NAME = "0.75 first + 0.25 second"
 MIXED = ["--mixture", "first=3", "second=1"]
-
-
-@pytest.fixture
-def with_eval(line: list[str], task_folders: list[str], tmp_path: Path) -> list[str]:
-    """The arguments of an evaluation of tasks that have a validation split, too."""
-    folders = []
-    for source in map(Path, task_folders):
-        folder = tmp_path / source.name
-        folder.mkdir()
-        records = json.loads((source / "test.json").read_text())
-        (folder / "task.json").write_text((source / "task.json").read_text())
-        (folder / "eval.json").write_text(json.dumps(records[:11]))
-        (folder / "test.json").write_text(json.dumps(records[11:]))
-        folders.append(str(folder))
-    first = line.index("--tasks") + 1
-    return [*line[:first], *folders, *line[first + 2 :]]
 
 
 def test_a_mixture_stands_in_every_table_and_is_shown_again(

@@ -12,6 +12,8 @@ from modeconn.cli.main import main
 from modeconn.paths import save_path
 from modeconn.runs import read_csv, read_record
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 
 @pytest.fixture
 def curve(adapters: Callable[..., Path], tmp_path: Path) -> Path:
@@ -33,13 +35,13 @@ def test_a_line_in_factors_stands_beside_a_curve_in_weights(
     frame = read_csv(out / "profile.csv")
     spaces = dict(zip(frame["path"], frame["space"], strict=True))
     assert spaces == {"llama-1 -> llama-2": "factors", "bezier llama-1 -> llama-2": "weights"}
-    assert {"profile.pdf", "paths-compared.pdf"} <= {file.name for file in (out / "figures").iterdir()}
+    assert {"profile.svg", "paths-compared.svg"} <= {file.name for file in (out / "figures").iterdir()}
 
 
-def test_paths_of_one_name_are_told_apart_by_their_folders(line: list[str], curve: Path, tmp_path: Path) -> None:
+def test_paths_of_one_name_are_told_apart_by_their_folders(short: list[str], curve: Path, tmp_path: Path) -> None:
     content = json.loads((curve / "path.json").read_text())
     (curve / "path.json").write_text(json.dumps(content | {"name": "llama-1 -> llama-2"}))  # as older ones are named
-    assert main([*line, "--path", str(curve), "--output-dir", str(tmp_path / "out")]) == 0
+    assert main([*short, "--path", str(curve), "--output-dir", str(tmp_path / "out")]) == 0
     paths = read_csv(tmp_path / "out" / "profile.csv")["path"]
     assert set(paths) == {"llama-1 -> llama-2", "llama-1 -> llama-2 (arc)"}
 

@@ -14,6 +14,8 @@ from transformers import LlamaForSequenceClassification
 from modeconn.cli.main import main
 from modeconn.runs import read_csv, read_record
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 
 def facts(folder: Path) -> dict:
     record = read_record(folder)
@@ -65,9 +67,9 @@ def test_leaving_out_equals_a_file_without_these_examples(line: list[str], unlis
 
 
 def test_a_task_that_lacks_nothing_makes_the_same_run_either_way(
-    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*line, "--output-dir", str(tmp_path / "out")]
+    arguments = [*short, "--output-dir", str(tmp_path / "out")]
     assert main(arguments) == 0
     assert main([*arguments, "--unlisted-answers", "leave-out"]) == 0
     assert "finished before, shown again" in capsys.readouterr().err
@@ -91,11 +93,11 @@ def classifiers(bases: Callable[[str], Path], tmp_path: Path) -> list[str]:
 
 
 def test_the_task_type_can_be_given_where_adapters_record_none(
-    line: list[str], classifiers: list[str], tmp_path: Path
+    short: list[str], classifiers: list[str], tmp_path: Path
 ) -> None:
     labels = ["--labels", " good", " bad", " maybe"]
-    assert main([*line, *classifiers, *labels, "--output-dir", str(tmp_path / "out")]) == 1
-    given = [*line, *classifiers, *labels, "--task-type", "SEQ_CLS", "--output-dir", str(tmp_path / "out")]
+    assert main([*short, *classifiers, *labels, "--output-dir", str(tmp_path / "out")]) == 1
+    given = [*short, *classifiers, *labels, "--task-type", "SEQ_CLS", "--output-dir", str(tmp_path / "out")]
     assert main(given) == 0
     frame = read_csv(tmp_path / "out" / "profile.csv")
     assert (frame["num_tokens"] == frame["num_examples"]).all()  # one class a text
@@ -121,9 +123,9 @@ def test_settings_of_classifiers_are_refused_for_other_models(
     assert not (tmp_path / "out").exists()
 
 
-def test_how_examples_became_tokens_is_recorded_in_full(line: list[str], tmp_path: Path) -> None:
+def test_how_examples_became_tokens_is_recorded_in_full(short: list[str], tmp_path: Path) -> None:
     given = ["--score-eos", "--separator", "\n", "--token-budget", "512", "--max-length", "40"]
-    assert main([*line, *given, "--output-dir", str(tmp_path / "out")]) == 0
+    assert main([*short, *given, "--output-dir", str(tmp_path / "out")]) == 0
     assert facts(tmp_path / "out")["encoding"] == {
         "max_length": 40,
         "score_eos": True,
@@ -135,19 +137,16 @@ def test_how_examples_became_tokens_is_recorded_in_full(line: list[str], tmp_pat
     }
 
 
-def test_the_length_that_the_model_sets_is_recorded(
-    line: list[str], bases: Callable[[str], Path], tmp_path: Path
-) -> None:
-    assert main([*line, "--output-dir", str(tmp_path / "out")]) == 0
+def test_the_length_that_the_model_sets_is_recorded(evaluated: Path, bases: Callable[[str], Path]) -> None:
     config = json.loads((bases("llama") / "config.json").read_text())
-    assert facts(tmp_path / "out")["encoding"]["max_length"] == config["max_position_embeddings"]
+    assert facts(evaluated)["encoding"]["max_length"] == config["max_position_embeddings"]
 
 
 def test_another_base_than_the_adapters_name_is_remarked_on_and_recorded(
-    line: list[str], bases: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short: list[str], bases: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     moved = shutil.copytree(bases("llama"), tmp_path / "moved")
-    arguments = [*line, "--base-model", str(moved), "--output-dir", str(tmp_path / "out")]
+    arguments = [*short, "--base-model", str(moved), "--output-dir", str(tmp_path / "out")]
     notes = [f"base named by the adapter llama-{seed}: {bases('llama')}; used: {moved}" for seed in (1, 2)]
     assert main(arguments) == 0
     assert capsys.readouterr().err == "".join(f"note: {note}\n" for note in notes)
@@ -158,7 +157,7 @@ def test_a_tolerance_chooses_the_positions_and_is_reported(
     line: list[str], task_folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main([*line, "--tasks", task_folders[0], "--tolerance", "0.01", "--output-dir", str(out)]) == 0
+    assert main([*line, "--tasks", task_folders[0], "--tolerance", "0.05", "--output-dir", str(out)]) == 0
     resolution = read_csv(out / "resolution.csv")
     positions = read_csv(out / "profile.csv")["t"]
     assert resolution["resolved"].all()

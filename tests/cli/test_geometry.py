@@ -10,6 +10,7 @@ from prompt_adapters import make_prompt
 from modeconn.cli.main import main
 from modeconn.runs import read_csv, read_record
 
+pytestmark = pytest.mark.usefixtures("svg_only")
 FIGURES = ("spectra", "layers", "ranks", "interference")
 
 
@@ -34,6 +35,7 @@ def refused(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str])
     return told
 
 
+@pytest.mark.usefixtures("all_formats")
 def test_it_leaves_a_complete_run_folder(geometry: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "out"
     assert main([*geometry, "--output-dir", str(out)]) == 0

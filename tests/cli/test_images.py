@@ -11,6 +11,7 @@ from tiny_images import LABELS, image, make_vit
 from modeconn.cli.main import main
 from modeconn.runs import read_csv
 
+pytestmark = pytest.mark.usefixtures("svg_only")
 DATA = Path(__file__).resolve().parents[2] / "data"
 SHORT = ["--num-train-epochs", "6", "--learning-rate", "2e-2", "--per-device-train-batch-size", "8", "--quiet"]
 

@@ -13,9 +13,13 @@ from modeconn.cli.main import main
 from modeconn.evaluation import records
 from modeconn.runs import read_record
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 SEVERAL = """
 import json, os, sys
 from modeconn.cli.main import main
+from modeconn.plotting.saving import save_figure
+save_figure.__kwdefaults__["formats"] = ("svg",)  # as the test's own process
 for arguments in json.loads(sys.argv[1]):
     told = f"process {os.environ['RANK']} ends with {main(arguments)}\\n"
     sys.stdout.write(told)  # in one piece: a launched process has no buffer

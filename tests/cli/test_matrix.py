@@ -12,6 +12,8 @@ from modeconn.evaluation.barrier_table import barrier_table
 from modeconn.evaluation.multiplicity import holm
 from modeconn.runs import read_csv, read_record
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 
 @pytest.fixture
 def points(adapters: Callable[..., Path]) -> list[str]:
@@ -24,6 +26,7 @@ def matrix(points: list[str], task_folders: list[str]) -> list[str]:
     return ["matrix", "--points", *points, "--tasks", *task_folders, "--num-points", "3", "--quiet"]
 
 
+@pytest.mark.usefixtures("all_formats")
 def test_a_matrix_leaves_a_complete_run_folder(
     matrix: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

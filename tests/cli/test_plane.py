@@ -9,6 +9,8 @@ import pytest
 from modeconn.cli.main import main
 from modeconn.runs import read_csv, read_record
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 
 @pytest.fixture
 def points(adapters: Callable[..., Path]) -> list[str]:
@@ -30,6 +32,7 @@ def curve(points: list[str], tmp_path: Path) -> Path:
     return mc.save_path(mc.BezierCurve([start, bend, end], name="arc"), tmp_path / "curve")
 
 
+@pytest.mark.usefixtures("all_formats")
 def test_a_plane_leaves_a_complete_run_folder(
     plane: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +134,7 @@ def around(points: list[str], task_folders: list[str]) -> list[str]:
     return ["plane", "--around", points[0], "--tasks", *task_folders, "--num-points", "3", "--quiet"]
 
 
+@pytest.mark.usefixtures("all_formats")
 def test_around_one_checkpoint_both_directions_are_random(
     around: list[str], points: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from modeconn.cli.main import main
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 BAD_POSITIONS = [
     (["--num-points", "1"], "too few points on the path"),
     (["--t", "0", "0.5", "0.5", "1"], "the positions on the path are not increasing"),
@@ -183,20 +185,19 @@ def test_a_dry_run_with_a_tolerance_says_that_it_does_not_know(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.usefixtures("nothing_is_loaded", "one_task_of_the_harness")
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (["--lm-eval-tasks", "no-such-folder"], "remedy: check include_path (--lm-eval-tasks)"),
         (["--lm-eval-t", "0.5", "0.5"], "the positions on the path cannot be used"),
         (["--lm-eval-examples", "0"], "num_examples cannot be used"),
-        pytest.param([], "own YAML files as include_path (--lm-eval-tasks)", marks=pytest.mark.slow),
+        ([], "own YAML files as include_path (--lm-eval-tasks)"),
     ],
 )
 def test_benchmarks_that_cannot_be(
     line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], message: str
 ) -> None:
-    pytest.importorskip("lm_eval", reason="the extra `general` is not installed")
     assert message in refused([*line, "--lm-eval", "nosuch_task", *given], tmp_path / "out", capsys)
 
 
@@ -228,13 +229,13 @@ def test_a_checkpoint_and_itself(
 
 
 def test_a_copy_of_a_checkpoint_is_evaluated_with_a_note(
-    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = line[line.index("--start") + 1]
+    source = short[short.index("--start") + 1]
     copy = shutil.copytree(source, tmp_path / "copy")
-    asked = ["evaluate", "--points", source, str(copy), *line[line.index("--tasks") :], "--output-dir"]
+    asked = ["evaluate", "--points", source, str(copy), *short[short.index("--tasks") :], "--output-dir"]
     for _ in range(2):  # also where it is shown again
         assert main([*asked, str(tmp_path / "out")]) == 0
         assert re.search(r"^note: both ends of .*copy are one point", capsys.readouterr().out, re.MULTILINE)
-    assert main([*line, "--output-dir", str(tmp_path / "other")]) == 0
+    assert main([*short, "--output-dir", str(tmp_path / "other")]) == 0
     assert "one point" not in capsys.readouterr().out

@@ -1,10 +1,15 @@
 """Curvature of tasks' losses by `modeconn geometry --tasks`."""
 
+from contextlib import redirect_stdout
+from io import StringIO
+
 import pytest
 
 import modeconn as mc
 from modeconn.cli.main import main
 from modeconn.runs import read_csv, read_record
+
+pytestmark = pytest.mark.usefixtures("svg_only")
 
 FEW = [
     "--second-order.num-examples", "4", "--second-order.num-probes", "2", "--second-order.max-products", "2",
@@ -12,21 +17,28 @@ FEW = [
 ]  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sources(adapters):
     return [str(adapters("llama", seed)) for seed in (1, 2, 3)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pair(sources, task_folders):
-    """The arguments of a measurement of two adapters, its output folder left out."""
+    """The arguments of a measurement of two adapters, its output folder left out; not to be changed."""
     return ["geometry", "--adapters", *sources[:2], "--tasks", *task_folders, *FEW]
 
 
-def test_two_adapters_leave_points_and_a_line(pair, tmp_path, capsys, monkeypatch):
-    out = tmp_path / "out"
-    assert main([*pair, "--output-dir", str(out)]) == 0
-    printed = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def measured(svg_only, pair, tmp_path_factory):  # noqa: ARG001
+    """The run folder of that measurement, not to be changed, and what was printed."""
+    out, printed = tmp_path_factory.mktemp("measured") / "out", StringIO()
+    with redirect_stdout(printed):
+        assert main([*pair, "--output-dir", str(out)]) == 0
+    return out, printed.getvalue()
+
+
+def test_two_adapters_leave_points_and_a_line(pair, measured, capsys, monkeypatch):
+    out, printed = measured
     assert "curvature of the loss in the adapter's own coordinates, test split, nats" in printed
     assert "At llama-1 the loss of first is" in printed
     assert "Along llama-1 -> llama-2 (space=weights) the loss of second" in printed
@@ -51,24 +63,23 @@ def test_of_three_adapters_there_is_no_line(sources, task_folders, tmp_path):
     assert found["trace"].isna().all()
 
 
-def test_an_interrupted_run_goes_on_with_what_was_finished(pair, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_with_what_was_finished(pair, measured, tmp_path, monkeypatch):
     from modeconn.evaluation import second_order
 
-    measured, done = second_order._measured, []
+    measure, done = second_order._measured, []
 
     def stopping(loss, settings):
         if len(done) == 2:
             raise KeyboardInterrupt
-        done.append(measured(loss, settings))
+        done.append(measure(loss, settings))
         return done[-1]
 
     monkeypatch.setattr(second_order, "_measured", stopping)
     assert main([*pair, "--output-dir", str(tmp_path / "out")]) == 130
-    monkeypatch.setattr(second_order, "_measured", lambda *given: done.append(measured(*given)) or done[-1])
+    monkeypatch.setattr(second_order, "_measured", lambda *given: done.append(measure(*given)) or done[-1])
     assert main([*pair, "--output-dir", str(tmp_path / "out")]) == 0
     assert len(done) == 4
-    assert main([*pair, "--output-dir", str(tmp_path / "straight")]) == 0
-    resumed, straight = ((tmp_path / name / "second_order.csv").read_bytes() for name in ("out", "straight"))
+    resumed, straight = ((out / "second_order.csv").read_bytes() for out in (tmp_path / "out", measured[0]))
     assert resumed == straight
 
 
@@ -121,11 +132,10 @@ def test_updates_without_factors_are_refused_before_the_work(adapters, bases, ta
     assert not (tmp_path / "out").exists()
 
 
-def test_the_table_is_the_librarys(pair, sources, task_folders, tmp_path):
-    assert main([*pair, "--output-dir", str(tmp_path / "out")]) == 0
+def test_the_table_is_the_librarys(measured, sources, task_folders):
     point = mc.Adapter.from_pretrained(sources[0])
     model = mc.AdapterModel.from_pretrained(adapters=[point])
     loss = mc.LocalLoss.at(point, model, mc.Task.load(task_folders[0]), max_examples=4)
     found = mc.hessian_trace(loss, num_probes=2)
-    row = read_csv(tmp_path / "out" / "second_order.csv").iloc[0]
+    row = read_csv(measured[0] / "second_order.csv").iloc[0]
     assert (row["trace"], row["trace_error"]) == pytest.approx((found.value, found.error), rel=1e-5)

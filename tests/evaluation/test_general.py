@@ -367,7 +367,7 @@ def test_the_harnesss_own_tasks_are_known(line: mc.LinearPath, model: mc.Adapter
         general_scores(line, model, ["tiny_piqa", "mmlu_anatomi"], include_path=benchmarks)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("one_task_of_the_harness")
 def test_data_that_cannot_be_read(
     line: mc.LinearPath, model: mc.AdapterModel, benchmarks: Path, tmp_path: Path
 ) -> None:

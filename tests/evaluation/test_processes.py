@@ -152,9 +152,10 @@ from modeconn.errors import RunError
 from modeconn.runs.processes import Processes
 
 processes = Processes.joined(patience=timedelta(seconds=2))
-print(processes.gathered(lambda: processes.index + 1), processes.device("cpu"), flush=True)
+sys.stdout.write(f"{processes.gathered(lambda: processes.index + 1)} {processes.device('cpu')}\\n")  # in one piece
+sys.stdout.flush()
 if not processes.is_main:
-    time.sleep(8)
+    time.sleep(4)
     sys.exit(0)
 try:
     processes.gathered(lambda: 0)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from launches import WITHOUT_QUANTISED
 from peft import LoraConfig, PeftConfig, PeftType, get_peft_config
 from peft.tuners.lora import LoraModel
 
@@ -41,7 +42,7 @@ def test_a_name_that_peft_uses_itself_is_refused():
 def test_a_fresh_process_reads_a_saved_adapter_after_one_call(tmp_path):
     WeGeFTConfig(r=7).save_pretrained(tmp_path)
     done = in_a_fresh_process(
-        "import sys; from peft import PeftConfig; from modeconn.adapters.methods import register_methods;"
+        WITHOUT_QUANTISED + "from peft import PeftConfig; from modeconn.adapters.methods import register_methods;"
         "register_methods(); print(PeftConfig.from_pretrained(sys.argv[1]).r)",
         str(tmp_path),
     )
