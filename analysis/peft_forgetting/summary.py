@@ -4,8 +4,9 @@
 
 Reads `scores.csv` and `pairs.csv`. Writes `measures.csv` (one row a setting and method: means over seeds and the
 half-widths of their 95 % intervals by Student's t; what a pair of consecutive checkpoints has, averaged over a run's
-pairs), `differences.csv` (forgetting and accuracy less those of LoRA r 8 with the same seed) and the figure
-`forgetting-<setting>`: forgetting and accuracy against the number of trained parameters. Prints the tables.
+pairs), `differences.csv` (forgetting and accuracy less those of LoRA r 8 with the same seed), `rank_trend.csv`
+(Spearman's correlation of LoRA's rank with each, over the ranks of a seed) and the figure `forgetting-<setting>`:
+forgetting and accuracy against the number of trained parameters. Prints the tables.
 """
 
 import argparse
@@ -23,6 +24,8 @@ KEYS = ["setting", "variant"]
 SCORES = ["average_accuracy", "learning_accuracy", "forgetting"]
 PAIRS = ["distance", "new_norm", "cosine", "column_overlap", "row_overlap", "step_column_overlap", "barrier_old"]
 REFERENCE = "lora-r8"
+LORA = r"lora-r(\d+)"
+BESIDE = 1.07  # where the others' markers stand, so that none hides LoRA of as many parameters
 
 
 def runs_of(scores: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -48,6 +51,17 @@ def differences(runs: pd.DataFrame) -> pd.DataFrame:
     return over_runs(pd.concat(parts, ignore_index=True), KEYS, SCORES)
 
 
+def rank_trend(runs: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rank correlation of LoRA's rank with forgetting and accuracy in every run of a seed."""
+    own = runs.assign(rank=pd.to_numeric(runs["variant"].str.extract(f"^{LORA}$", expand=False))).dropna(subset="rank")
+    rows = [
+        {"setting": setting, "seed": seed, "variant": "LoRA's rank"}
+        | {name: group["rank"].corr(group[name], method="spearman") for name in SCORES}
+        for (setting, seed), group in own.groupby(["setting", "seed"], sort=False)  # type: ignore[misc]
+    ]
+    return over_runs(pd.DataFrame(rows), KEYS, SCORES)
+
+
 def draw(measures: pd.DataFrame) -> tuple[Axes, Axes]:
     """Forgetting and accuracy against trained parameters, one marker a method with its interval."""
     with paper_style():
@@ -57,10 +71,11 @@ def draw(measures: pd.DataFrame) -> tuple[Axes, Axes]:
             axes, ("forgetting", "average_accuracy"), ("forgetting", "average accuracy"), strict=True
         ):
             for number, row in enumerate(measures.to_dict("records")):
-                marker = "s" if row["variant"] == "full" else "o" if row["variant"].startswith("lora-") else "^"
+                full, lora = row["variant"] == "full", row["variant"].startswith("lora-")
                 ax.errorbar(
-                    row["num_trained"], row[name], yerr=row[f"{name}_half_width"], fmt=marker, markersize=4,
-                    color=f"C{number % 10}", label=row["variant"], capsize=2, linewidth=1,
+                    row["num_trained"] * (1 if full or lora else BESIDE), row[name],
+                    yerr=row[f"{name}_half_width"], fmt="s" if full else "o" if lora else "^", markersize=4,
+                    color="black" if full else f"C{(number - 1) % 10}", label=row["variant"], capsize=2, linewidth=1,
                 )  # fmt: skip
             ax.set_xscale("log")
             ax.set_xlabel("trained parameters")
@@ -78,7 +93,8 @@ def main() -> None:
     runs = runs_of(*(pd.read_csv(folder / name) for name in ("scores.csv", "pairs.csv")))
     facts = runs.groupby(KEYS, sort=False)[["num_trained", "rate"]].first().reset_index()
     measures = facts.merge(over_runs(runs, KEYS, [*SCORES, *PAIRS]), on=KEYS)
-    for name, table in {"measures": measures, "differences": differences(runs)}.items():
+    tables = {"measures": measures, "differences": differences(runs), "rank_trend": rank_trend(runs)}
+    for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
         print(f"\n{name}\n{table.round(3).to_string(index=False)}")
     for setting, own in measures.groupby("setting", sort=False):
