@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -128,13 +129,11 @@ class _NebRun(CurveFitRun):
         count = self.settings.gradient_accumulation_steps
         total = 0.0
         for batch in range(step * count, (step + 1) * count):
-            with torch.set_grad_enabled(vector.requires_grad):
-                loss = self.objective.loss(self._coordinates.trainable(vector), batch) / count
+            at = partial(self._coordinates.trainable, vector)
+            loss = self.objective.loss(at, batch, [vector] if vector.requires_grad else [], of=count)
             t = number / (len(self._pivots) + 1)
-            self._check_finite(loss.item(), "the loss", where=f"t={t:.4f}", step=step)
-            if vector.requires_grad:
-                loss.backward()
-            total += loss.item()
+            self._check_finite(loss, "the loss", where=f"t={t:.4f}", step=step)
+            total += loss
         return total
 
     def _after_step(self) -> None:

@@ -66,6 +66,10 @@ class Mixture:
         divisors = torch.tensor([self._mean_tokens[task] for task, _ in rows])
         return self.model.collate([(self.encoded[task], row) for task, row in rows]), divisors
 
+    def lengths(self, rows: Sequence[tuple[int, int]]) -> list[int]:
+        """The tokens of rows; 1 where rows are tensors of one shape."""
+        return [max(1, self._lengths[task][row]) for task, row in rows]
+
     def _dealt(self, pool: int) -> list[tuple[int, int]]:
         """The rows of a pool in groups of like length, in random order; the last pool may be smaller."""
         size = _POOL * self._group

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,10 +97,10 @@ class _CurveRun(CurveFitRun):
         drawn = positions(self.settings, self._bends.curve, step)
         total = 0.0
         for number, t in enumerate(t for t in drawn for _ in range(per_position)):
-            loss = self.objective.loss(self._bends.at(t), step * batches + number) / batches
-            self._check_finite(loss.item(), "the loss", where=f"t={t:.4f}", step=step)
-            loss.backward()
-            total += loss.item()
+            at = partial(self._bends.at, t)
+            loss = self.objective.loss(at, step * batches + number, self.tensors, of=batches)
+            self._check_finite(loss, "the loss", where=f"t={t:.4f}", step=step)
+            total += loss
         return Backward({"t": drawn[-1], "loss": total}, f"t={', '.join(f'{t:.4f}' for t in drawn)}")
 
     def _measure(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What a fit lowers: the loss of a mixture of tasks at a point; and what must hold before it begins."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,8 @@ from modeconn.fitting.batches import Mixture
 from modeconn.fitting.reader import readers
 from modeconn.fitting.settings import FitSettings
 from modeconn.fitting.validation import Validation
+from modeconn.models.batch_room import Room
+from modeconn.models.halving import in_halves
 from modeconn.models.point_model import PointModel
 from modeconn.models.trainable import Trainable
 from modeconn.paths.arclength import ArcLengthPath
@@ -42,7 +44,7 @@ class Objective:
     def __init__(self, curve: Path, model: PointModel, tasks: Sequence[Any], settings: FitSettings) -> None:
         check_tasks(tasks)
         weights = _weights(settings, tasks)
-        self.model, self._bf16 = model, settings.bf16
+        self.model, self._bf16, self._room = model, settings.bf16, Room()
         self._readers = readers(curve, model, tasks, mask_labels=settings.mask_labels)
         self.batches_per_step = settings.positions_per_step * settings.gradient_accumulation_steps
         training = EncodingSettings(
@@ -67,15 +69,55 @@ class Objective:
             seed=settings.seed,
         )
 
-    def loss(self, point: Trainable, number: int) -> torch.Tensor:
-        """The loss of batch `number` at a point, in nats per scored token, `[]`."""
+    def loss(
+        self, at: Callable[[], Trainable], number: int, tensors: Sequence[torch.Tensor] = (), *, of: int = 1
+    ) -> float:
+        """The loss of batch `number` at a point, in nats per scored token, and its gradients.
+
+        Rows that do not fit into the memory together are taken in halves; the gradients are those of the whole batch.
+
+        Args:
+            at: Makes the point out of the tensors, once for each half.
+            number: Which batch.
+            tensors: Leaves, to whose `grad` the gradients are added; none where nothing is to be trained.
+            of: By what the loss is divided: the batches of a step.
+
+        Raises:
+            ModelError: If the memory is too small for a single row.
+        """
         rows = self.mixture.rows(number)
-        total = torch.zeros((), device=self.model.device)
+        total = 0.0
         for task, part in self._parts(rows):
-            batch, divisors = self.mixture.collated(part)
+            lengths = self.mixture.lengths(part)
+            found = in_halves(
+                lambda some, task=task, part=part: self._loss_and_gradients(
+                    at(), task, [part[one] for one in some], tensors, divisor=len(rows) * of
+                ),
+                range(len(part)),
+                lengths.__getitem__,
+                room=self._room,
+            )
+            for value, gradients in found:
+                total += value
+                for tensor, gradient in zip(tensors, gradients, strict=True):
+                    _add(tensor, gradient)
+        return total
+
+    def _loss_and_gradients(
+        self,
+        point: Trainable,
+        task: int,
+        rows: Sequence[tuple[int, int]],
+        tensors: Sequence[torch.Tensor],
+        *,
+        divisor: int,
+    ) -> tuple[float, Sequence[torch.Tensor | None]]:
+        """A part's share of the loss, and the gradients of that."""
+        batch, divisors = self.mixture.collated(rows)
+        with torch.set_grad_enabled(bool(tensors)):
             losses = self._readers[task].losses(point, batch, allowed=self._allowed[task], bf16=self._bf16)
-            total = total + (losses / divisors.to(losses.device)).sum()
-        return total / len(rows)
+            loss = (losses / divisors.to(losses.device)).sum() / divisor
+        return loss.item(), torch.autograd.grad(loss, tensors, allow_unused=True) if tensors else ()
 
     def _parts(self, rows: Sequence[tuple[int, int]]) -> list[tuple[int, list[tuple[int, int]]]]:
         """Rows that one head scores over the same classes, and so go through the model together; a task of each."""
@@ -96,6 +138,12 @@ class Objective:
         for split in [*self.mixture.encoded, *self.validation.encoded]:
             found.update(repr(split.identity).encode())
         return found.hexdigest()
+
+
+def _add(tensor: torch.Tensor, gradient: torch.Tensor | None) -> None:
+    """Add a gradient to those of a tensor."""
+    if gradient is not None:
+        tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
 
 
 def check_curve(curve: Path, model: PointModel) -> None:

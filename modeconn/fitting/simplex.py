@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -147,10 +148,10 @@ class _SimplexRun(FitRun[SimplexFit]):
         drawn = self._uniform(self.settings.positions_per_step, 1, step).tolist()
         total = 0.0
         for number, row in enumerate(row for row in drawn for _ in range(per_point)):
-            loss = self.objective.loss(self._bends.combined(row), step * batches + number) / batches
-            self._check_finite(loss.item(), "the loss", where=_told([row]), step=step)
-            loss.backward()
-            total += loss.item()
+            at = partial(self._bends.combined, row)
+            loss = self.objective.loss(at, step * batches + number, self.tensors, of=batches)
+            self._check_finite(loss, "the loss", where=_told([row]), step=step)
+            total += loss
         log_volume = self._volume.log()
         if self.settings.volume_weight > 0:
             (-self.settings.volume_weight * log_volume).backward()
