@@ -31,7 +31,8 @@ def _on_point(row: dict[Any, Any]) -> str:
     if pd.notna(row["trace"]):
         parts.append(f"its Hessian has the trace {row['trace']:.3g} (standard error {row['trace_error']:.2g})")
     if pd.notna(row["top"]):
-        parts.append(f"eigenvalues from {row['bottom']:.3g} to {row['top']:.3g}{_kind(row)}")
+        ends = [f"{row[end]:.3g} (within {row[f'{end}_error']:.2g})" for end in ("bottom", "top")]
+        parts.append(f"eigenvalues from {' to '.join(ends)}{_kind(row)}")
     if pd.notna(row["sharpness"]):
         highest = f"{row['loss']:.3g} to {row['highest_loss']:.3g}"
         parts.append(f"in a box of {row['box']:g} the loss rises from {highest} (sharpness {row['sharpness']:.3g})")

@@ -3,25 +3,27 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from modeconn.adapters.adapter import Adapter
-from modeconn.errors import EvaluationError, ModelError
+from modeconn.errors import ModelError
 from modeconn.models.family import reads_packed
 from modeconn.models.fast_linear import fast_linear
 from modeconn.models.finite import check_finite
-from modeconn.models.image_classifier import ImageClassifier
 from modeconn.models.inputs import Inputs
+from modeconn.models.module_model import ModuleModel
+from modeconn.models.pooling import Pooling, check_pooling, check_pooling_fits
 from modeconn.models.prompt_batches import Layout, batch_for, batches_for, run_through
 from modeconn.models.sites import Site, sites_of
+from modeconn.models.tensor_batches import tensor_batch
 
 if TYPE_CHECKING:
     from modeconn.models.adapter_model import AdapterModel
 
-Pooling = Literal["last-token", "mean", "all-tokens", "cls"]
 BASE = "base"  # what tables call the model without a point
 
 
@@ -48,7 +50,7 @@ class Activations:
 
 
 def activations(
-    model: "AdapterModel",
+    model: "AdapterModel | ModuleModel",
     point: Adapter | None,
     inputs: Inputs,
     *,
@@ -64,7 +66,7 @@ def activations(
         inputs: From `read_inputs` with this model.
         sites: Where: "layers", "attention", "mlp", "all", modules' names, or several of them.
         pooling: "last-token" of the prompt, "mean" over its tokens, "cls" (its first token), or "all-tokens". Padding
-            is never among them.
+            is never among them. Of a `ModuleModel`: see `CKASettings`.
         token_budget: Tokens a batch.
 
     Raises:
@@ -73,7 +75,7 @@ def activations(
             each token.
     """
     check_pooling(pooling)
-    check_pooling_of_images(model, pooling)
+    check_pooling_fits(model, pooling)
     with at_point(model, point) as module:
         found = read_features(
             model, module, inputs.rows, sites_of(module, sites), pooling=pooling, token_budget=token_budget
@@ -84,47 +86,25 @@ def activations(
     return Activations(name, inputs, pooling, found)
 
 
-def at_point(model: "AdapterModel", point: Adapter | None) -> AbstractContextManager[nn.Module]:
-    """The model at a point, or the base itself for None."""
+def at_point(model: "AdapterModel | ModuleModel", point: Adapter | None) -> AbstractContextManager[nn.Module]:
+    """The model at a point, or the base itself for None.
+
+    Raises:
+        ModelError: If the base of a bare module is asked for, or the point does not fit.
+    """
+    if point is None and isinstance(model, ModuleModel):
+        raise ModelError(
+            f"{model.base_name} has no base to compare with",
+            expected="a point: a bare module's parameters are those of one checkpoint",
+            got="None",
+            remedy='make it one: mc.module_point(module), or take reference="start" or "first"',
+        )
     return nullcontext(model.module) if point is None else model.at(point)
-
-
-def check_pooling(pooling: str) -> None:
-    """Raise unless the pooling is known.
-
-    Raises:
-        EvaluationError: If it is not.
-    """
-    if pooling not in get_args(Pooling):
-        raise EvaluationError(
-            f"unknown pooling {pooling!r}",
-            expected=" or ".join(get_args(Pooling)),
-            got=repr(pooling),
-            remedy='use pooling="last-token" for decoders, "mean" or "cls" for encoders',
-        )
-
-
-def check_pooling_of_images(model: "AdapterModel", pooling: str) -> None:
-    """Raise if an image classifier has nothing that the pooling means.
-
-    Raises:
-        EvaluationError: If the last position is asked for, or the first of a model without a token for the class.
-    """
-    if not isinstance(model.family, ImageClassifier) or pooling in ("mean", "all-tokens"):
-        return
-    classes = any("cls_token" in name for name, _ in model.module.named_parameters())
-    if pooling == "last-token" or not classes:
-        raise EvaluationError(
-            f"images are not pooled by {pooling!r}",
-            expected='"cls", "mean" or "all-tokens"' if classes else '"mean" or "all-tokens": no token for the class',
-            got=f"{pooling!r}, which is {'a corner' if pooling == 'cls' else 'the last corner'} of the image",
-            remedy=f'use pooling="{"cls" if classes else "mean"}"',
-        )
 
 
 @torch.inference_mode()
 def read_features(
-    model: "AdapterModel",
+    model: "AdapterModel | ModuleModel",
     module: nn.Module,
     rows: Sequence[Any],
     sites: Sequence[Site],
@@ -135,7 +115,7 @@ def read_features(
     """Features of rows at sites, whatever their values; sites of a group without a vector for each token are left out.
 
     Args:
-        model: Whose family and padding are used.
+        model: Whose family and padding are used; a `ModuleModel` reads batches of its own size.
         module: The model at a point.
         rows: Rows of inputs.
         sites: From `sites_of(module)`.
@@ -150,22 +130,36 @@ def read_features(
     """
     pieces: dict[str, list[torch.Tensor]] = {}
     order: list[int] = []
-    for numbers in batches_for(model, module, rows, token_budget):
-        batch = batch_for(model, module, [rows[number] for number in numbers])
-        with recorded(module, sites, batch.layouts, pooling) as found, _fast(module):
-            run_through(model, module, batch)
+    for numbers, layouts, run in _passes(model, module, rows, token_budget):
+        with recorded(module, sites, layouts, pooling) as found, _fast(module):
+            run()
         for site in sites:
             if site.name in found:
                 pieces.setdefault(site.name, []).append(found[site.name].cpu())
             elif site.chosen:
-                raise _no_tokens(site, "nothing that is run for a prompt")
+                raise _no_tokens(site, layouts[0], "nothing that is run")
         order += numbers
-    lengths = [len(row.context) for row in rows]
+    lengths = [len(row.context) for row in rows] if pooling == "all-tokens" else None
     return {
-        site.name: _in_order(pieces[site.name], order, None if pooling != "all-tokens" or site.decoder else lengths)
+        site.name: _in_order(pieces[site.name], order, None if site.decoder else lengths)
         for site in sites
         if site.name in pieces
     }
+
+
+def _passes(
+    model: "AdapterModel | ModuleModel", module: nn.Module, rows: Sequence[Any], token_budget: int
+) -> Iterator[tuple[list[int], tuple[Layout, Layout], Callable[[], object]]]:
+    """The forward passes over rows: the rows' numbers, where their tokens will stand, and what makes the pass."""
+    if isinstance(model, ModuleModel):
+        for start in range(0, len(rows), model.batch_size):
+            numbers = list(range(start, min(start + model.batch_size, len(rows))))
+            tensors = tensor_batch(model, [rows[number] for number in numbers])
+            yield numbers, tensors.layouts, partial(module, tensors.inputs)
+        return
+    for numbers in batches_for(model, module, rows, token_budget):
+        batch = batch_for(model, module, [rows[number] for number in numbers])
+        yield numbers, batch.layouts, partial(run_through, model, module, batch)
 
 
 @contextmanager
@@ -184,6 +178,7 @@ def recorded(
         Site -> features of the last forward pass.
     """
     found: dict[str, torch.Tensor] = {}
+    seen: set[str] = set()
 
     def keep(site: Site) -> Callable[[Any], None]:
         layout = layouts[site.decoder]
@@ -193,10 +188,16 @@ def recorded(
             tokens = None if tensor is None else layout.tokens(tensor)
             if tokens is not None and pooling == "all-tokens" and len(tokens) != int(layout.lengths.sum()):
                 tokens = None  # a stage that has more positions than the last: its rows are no one else's
-            if tokens is not None:
-                found[site.name] = layout.pooled(tokens, pooling)
+            again = site.name in seen  # a module that is used in several places: which of them is meant?
+            seen.add(site.name)
+            vectors = None if tokens is None or again else layout.pooled(tokens, pooling)
+            if vectors is not None:
+                found[site.name] = vectors
             elif site.chosen:
-                raise _no_tokens(site, "no tensor" if tensor is None else f"shape {list(tensor.shape)}")
+                shape = "no tensor" if tensor is None else f"shape {list(tensor.shape)}"
+                raise _no_tokens(site, layout, "a second run in one pass" if again else shape)
+            else:
+                found.pop(site.name, None)
 
         return record
 
@@ -242,11 +243,11 @@ def _first_tensor(output: Any) -> torch.Tensor | None:  # noqa: ANN401
     return next((one for one in several if isinstance(one, torch.Tensor) and one.is_floating_point()), None)
 
 
-def _no_tokens(site: Site, got: str) -> ModelError:
+def _no_tokens(site: Site, layout: Layout, got: str) -> ModelError:
     """The error for a named site that cannot be pooled."""
     return ModelError(
         f"the activations at {site.name} cannot be compared",
-        expected="a module that puts out one vector for each token",
+        expected=layout.expected,
         got=got,
         remedy="name another module, such as the layer that holds it",
     )

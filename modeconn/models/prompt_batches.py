@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -36,6 +37,18 @@ class Layout:
     mask: torch.Tensor
     lengths: torch.Tensor
     prompted: bool = False
+    expected: ClassVar[str] = "a module that is run once and puts out one vector for each token"
+
+    @cached_property
+    def owners(self) -> torch.Tensor:
+        """The number of each token's text, `[T]`."""
+        texts = torch.arange(len(self.lengths), device=self.lengths.device)
+        return texts.repeat_interleave(self.lengths)
+
+    @cached_property
+    def ends(self) -> torch.Tensor:
+        """Where each text ends among the tokens, `[B]`."""
+        return self.lengths.cumsum(0)
 
     def tokens(self, output: torch.Tensor) -> torch.Tensor | None:
         """The tokens' vectors `[T, D]`, text after text and without padding; None where it does not hold them."""
@@ -48,20 +61,17 @@ class Layout:
         output = output[:, -length:]
         return output[0] if self.packed else output[self.mask.to(output.device)]  # the base may be spread
 
-    def pooled(self, tokens: torch.Tensor, pooling: str) -> torch.Tensor:
-        """One vector a text, `[B, D]`; all of them for "all-tokens". In float32, float64 of float64."""
-        lengths = self.lengths.to(tokens.device)
-        ends = lengths.cumsum(0)
+    def pooled(self, tokens: torch.Tensor, pooling: str) -> torch.Tensor | None:
+        """One vector a text, `[B, D]`; all of them for "all-tokens". In float32, float64 of float64. None: has none."""
         if pooling == "last-token":
-            tokens = tokens[ends - 1]
+            tokens = tokens[self.ends.to(tokens.device) - 1]
         elif pooling == "cls":
-            tokens = tokens[ends - lengths]
+            tokens = tokens[(self.ends - self.lengths).to(tokens.device)]
         wide = tokens if tokens.dtype == torch.float64 else tokens.float()
         if pooling != "mean":
             return wide.clone()
-        texts = torch.arange(len(ends), device=wide.device).repeat_interleave(lengths, output_size=len(wide))  # [T]
-        sums = wide.new_zeros(len(ends), wide.shape[1]).index_add_(0, texts, wide)
-        return sums / lengths[:, None]
+        sums = wide.new_zeros(len(self.lengths), wide.shape[1]).index_add_(0, self.owners.to(wide.device), wide)
+        return sums / self.lengths.to(wide.device)[:, None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ class ImageLayout(Layout):
         positions = output if output.ndim == 3 else output.flatten(2).transpose(1, 2)
         return positions.flatten(0, 1)
 
-    def pooled(self, tokens: torch.Tensor, pooling: str) -> torch.Tensor:
+    def pooled(self, tokens: torch.Tensor, pooling: str) -> torch.Tensor | None:
         """One vector an image, `[B, D]`, or all of them."""
         each = len(tokens) // len(self.mask)
         return Layout(False, self.mask, torch.full_like(self.lengths, each)).pooled(tokens, pooling)

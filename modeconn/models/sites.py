@@ -10,6 +10,7 @@ from torch import nn
 from modeconn.errors import ModelError, listed
 
 GROUPS = ("layers", "attention", "mlp", "all")
+_OF_LAYERS = {"layers", "attention", "mlp"}
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 _MLP = re.compile(
     r"^(mlp|ffn|feed_forward|feedforward|densereludense|block_sparse_moe|fc2|output\.dense)$", re.IGNORECASE
@@ -52,14 +53,14 @@ def sites_of(module: nn.Module, wanted: str | Sequence[str] = "layers") -> tuple
     Args:
         module: A model of transformers, or one that holds it.
         wanted: "layers" (what enters the first layer, called embedding, and what leaves every layer), "attention",
-            "mlp", "all" (the layers, and every module with weights of its own inside them), modules' names, or several.
+            "mlp", "all" (the layers, and every module with weights of its own inside them; of a module without a list
+            of layers, every module with weights), modules' names, or several.
 
     Raises:
         ModelError: If the model has no list of layers, or not all that is asked for.
     """
     asked = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    named = {path for path, _ in module.named_modules() if path}
-    stacks = {} if named.issuperset(asked) and not _has_stacks(module) else _stacks(module)
+    stacks = _stacks(module) if _OF_LAYERS.intersection(asked) or _has_stacks(module) else {}
     shared = _shared_prefix([path.rpartition(".")[0] for path in stacks])
     names = {path.removeprefix(shared): path for path, _ in module.named_modules() if path}
     encoder_decoder = bool(getattr(getattr(module, "config", None), "is_encoder_decoder", False))
@@ -75,7 +76,8 @@ def sites_of(module: nn.Module, wanted: str | Sequence[str] = "layers") -> tuple
     found: dict[tuple[str, bool], Site] = {}
     for one in asked:
         if one in GROUPS:
-            new = [*(entering.values() if one in ("layers", "all") else ()), *map(site, _group(stacks, one))]
+            group = _group(stacks, one) if stacks else _with_weights(module)
+            new = [*(entering.values() if one in ("layers", "all") else ()), *map(site, group)]
         elif one in entering:
             new = [entering[one]]
         elif one in names or one in names.values():
@@ -105,7 +107,8 @@ def _stacks(module: nn.Module) -> dict[str, nn.ModuleList]:
             f"the layers of {type(module).__name__} cannot be found",
             expected="a list of as many layers as its config says",
             got=f"no list of {' or '.join(map(str, sorted(depths))) or 'any number of'} modules",
-            remedy="name modules as sites: print(model) shows them; or compare activations with linear_cka(x, y)",
+            remedy=f'name modules as sites, or take "all" ({listed(_with_weights(module))}); or compare activations of'
+            " your own with linear_cka(x, y)",
         )
     return found
 
@@ -138,6 +141,11 @@ def _group(stacks: dict[str, nn.ModuleList], group: str) -> Iterable[str]:
                 yield from (f"{place}.{name}" for name in _outermost(inner, _ATTENTION, last=True))
             if group == "mlp":
                 yield from (f"{place}.{name}" for name in _outermost(inner, _MLP, last=False))
+
+
+def _with_weights(module: nn.Module) -> list[str]:
+    """The paths of all modules with weights of their own."""
+    return [path for path, part in module.named_modules() if path and _has_weights(path, part)]
 
 
 def _outermost(inner: Sequence[tuple[str, nn.Module]], pattern: re.Pattern[str], *, last: bool) -> list[str]:

@@ -24,7 +24,8 @@ def plot_cka_along_path(
 ) -> Figure:
     """A panel for each task with a line for each layer, dark for the first and bright for the last, in its band.
 
-    Of more than 8 layers, 8 spread evenly have bands and stand in the legend.
+    Of more than 8 layers, 8 have bands and stand in the legend: spread evenly, with the one that falls deepest among
+    them.
 
     Args:
         frame: Columns point, reference, task, split, pooling, layer, layer_reference, t, cka, num_examples, and low and
@@ -42,8 +43,7 @@ def plot_cka_along_path(
     """
     rows = _checked(frame, layers)
     names = cka_table.layers_of(rows)
-    picked = np.unique(np.linspace(0, len(names) - 1, min(len(names), _SHOWN)).round().astype(int))
-    shown = [names[number] for number in picked]
+    shown = _named(rows, names)
     looks = dict(zip(names, cka_table.depth_colours(len(names)), strict=True))
     tasks = task_panels.chosen(rows, None, figure=_FIGURE)
     with style.paper_style():
@@ -68,6 +68,16 @@ def plot_cka_along_path(
         legend_below(figure, handles)
         style.freeze(figure)
     return figure
+
+
+def _named(rows: pd.DataFrame, names: list[str]) -> list[str]:
+    """The layers of the legend: evenly spread, but for the one beside the deepest, which gives its place to it."""
+    picked = np.unique(np.linspace(0, len(names) - 1, min(len(names), _SHOWN)).round().astype(int))
+    deepest = names.index(rows.groupby("layer")["cka"].min().idxmin())  # type: ignore[arg-type]
+    if deepest not in picked:
+        inner = picked[1:-1]  # a view: the first and the last layer stay
+        inner[np.abs(inner - deepest).argmin()] = deepest
+    return [names[number] for number in picked]
 
 
 def _checked(frame: pd.DataFrame, layers: Sequence[str] | None) -> pd.DataFrame:

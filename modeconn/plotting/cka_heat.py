@@ -9,12 +9,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import cka_table, lettering, style, task_panels
+from . import cell_numbers, cka_table, lettering, style, task_panels
 
 _MISSING = "#e6e6e6"
 _CELL, _LEAST, _MOST = 0.3, 1.3, 3.2  # inches of a cell, and the least and most of all of them
 _BAR = 0.65  # inches of the colour bar
 _LABEL = 1.1  # inches of a line of a tick's name
+_SLANT = 35  # degrees of names that do not fit side by side
 _WRITTEN = 8  # cells of a row in which numbers are written
 
 
@@ -97,32 +98,34 @@ def _draw_panel(
     )  # fmt: skip
     ax.invert_yaxis()  # the first layer at the bottom
     if few:
+        cell_numbers.make_legible(ax, matrix.shape[1])
         for row, column in np.argwhere(matrix.isna().to_numpy()):
             ax.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=style.GREY)
     ax.tick_params(axis="both", length=0)
     upright = _apart(matrix.columns.tolist(), side[0])
     rows, beside = _ticks(matrix.index.tolist(), side[1])
     ax.set_yticks(rows, beside, rotation=0)
-    places, below = _ticks(matrix.columns.tolist(), side[0])
+    places, below = _ticks(matrix.columns.tolist(), side[0], slant=90 if upright else _SLANT)
     if upright:
         ax.set_xticks(places, below, rotation=0)
     else:
-        ax.set_xticks(places, below, rotation=35, ha="right", rotation_mode="anchor")
+        ax.set_xticks(places, below, rotation=_SLANT, ha="right", rotation_mode="anchor")
     ax.set_xlabel(heat.x_label)
     ax.set_ylabel(heat.y_label if outer else "")
     task_panels.title(ax, title, width=side[0])
 
 
-def _ticks(names: Sequence[str], room: float) -> tuple[np.ndarray, list[str]]:
-    """Places and texts of the names that are written within `room` inches."""
-    step = _step(len(names), room)
-    return np.arange(len(names))[::step] + 0.5, ["\n".join(_lines(name)) for name in names[::step]]
+def _ticks(names: Sequence[str], room: float, *, slant: float = 90) -> tuple[np.ndarray, list[str]]:
+    """Places and texts of the names that are written within `room` inches, at an angle to the axis that they are on."""
+    texts = ["\n".join(_lines(name)) for name in names]
+    step = _step(len(names), room, lines=max(text.count("\n") + 1 for text in texts) / np.sin(np.radians(slant)))
+    return np.arange(len(names))[::step] + 0.5, texts[::step]
 
 
-def _step(count: int, room: float) -> int:
-    """Every how many names one is written, so that they stay apart."""
+def _step(count: int, room: float, *, lines: float = 1.0) -> int:
+    """Every how many names one is written, so that names of so many lines stay apart."""
     line = lettering.text_size() * lettering.LINE_HEIGHT / 72
-    return max(1, int(np.ceil(count * line / room)))
+    return max(1, int(np.ceil(count * lines * line / room)))
 
 
 def _apart(names: Sequence[str], room: float) -> bool:

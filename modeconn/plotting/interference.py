@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from modeconn.errors import EvaluationError, listed
 
-from . import columns, lettering, style, task_panels
+from . import cell_numbers, columns, lettering, style, task_panels
 
 _FIGURE = "an interference matrix"
 _MISSING = "#e6e6e6"
@@ -155,6 +155,8 @@ def _draw_panel(ax: Axes, measure: _Measure, matrix: pd.DataFrame, *, high: floa
         cbar_ax=ax.inset_axes((1.04, 0, 0.05, 1)), cbar_kws={"ticks": _ticks(low, high)},
         annot_kws={"fontsize": "small"},
     )  # fmt: skip
+    if few:
+        cell_numbers.make_legible(ax, len(matrix))
     for row, column in np.argwhere(np.isnan(values)) if few else ():
         ax.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=style.GREY)
     ax.tick_params(axis="both", length=0)

@@ -8,13 +8,17 @@ import pandas as pd
 import torch
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.errors import TaskError
 from modeconn.evaluation.gate import check_ends
 from modeconn.evaluation.records import PointStore
-from modeconn.models.activations import BASE, activations, at_point, check_pooling_of_images, read_features
+from modeconn.models.activations import BASE, activations, at_point, read_features
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.finite import check_finite
 from modeconn.models.inputs import Inputs, read_inputs
+from modeconn.models.module_model import ModuleModel, TensorTask
+from modeconn.models.pooling import check_pooling_fits
 from modeconn.models.sites import sites_of
+from modeconn.models.tensor_batches import read_tensors
 from modeconn.similarity.accumulator import CKAAccumulator
 from modeconn.similarity.features import LEAST_EXAMPLES
 from modeconn.similarity.keys import comparison_key
@@ -37,14 +41,14 @@ class Side:
         inputs: The prompts in its tokens.
     """
 
-    model: AdapterModel
+    model: AdapterModel | ModuleModel
     inputs: Inputs
 
 
 def sides_of(
-    model: AdapterModel,
-    reference_model: AdapterModel | None,
-    task: Task,
+    model: AdapterModel | ModuleModel,
+    reference_model: AdapterModel | ModuleModel | None,
+    task: Task | TensorTask,
     *,
     split: str,
     settings: CKASettings,
@@ -57,18 +61,46 @@ def sides_of(
         TaskError: If the task lacks the split or cannot be encoded.
     """
     for one in (model, reference_model or model):
-        check_pooling_of_images(one, settings.pooling)
-    options: dict[str, Any] = {"split": split, "num_examples": settings.num_examples, "settings": encoding}
-    first = Side(model, read_inputs(model, task, **options))
-    second = first
+        check_pooling_fits(one, settings.pooling)
+    first = second = _side(model, task, split, settings, encoding)
     if reference_model is not None and reference_model is not model:
-        second = Side(reference_model, read_inputs(reference_model, task, **options))
+        second = _side(reference_model, task, split, settings, encoding)
     check_same_inputs(first.inputs, second.inputs, settings.pooling)
     return first, second
 
 
+def _side(
+    model: AdapterModel | ModuleModel,
+    task: Task | TensorTask,
+    split: str,
+    settings: CKASettings,
+    encoding: EncodingSettings | None,
+) -> Side:
+    """A model with what it reads of a task.
+
+    Raises:
+        TaskError: If a model of texts is given tensors, or a module anything else.
+    """
+    options: dict[str, Any] = {"split": split, "num_examples": settings.num_examples}
+    if isinstance(model, ModuleModel):
+        return Side(model, read_tensors(model, task, **options))
+    if isinstance(task, TensorTask):
+        raise TaskError(
+            f"the model cannot read the task {task.name}",
+            expected="a Task: prompts, texts or images",
+            got="a TensorTask, which is for a ModuleModel",
+            remedy="mc.Task.load(folder), or wrap the module: mc.ModuleModel(module, loss)",
+        )
+    return Side(model, read_inputs(model, task, **options, settings=encoding))
+
+
 def check_points(
-    model: AdapterModel, points: Sequence[Adapter | None], task: Task, *, split: str, encoding: EncodingSettings | None
+    model: AdapterModel | ModuleModel,
+    points: Sequence[Adapter | None],
+    task: Task | TensorTask,
+    *,
+    split: str,
+    encoding: EncodingSettings | None,
 ) -> dict[str, float]:
     """Compare checkpoints, as they are put into the model here, with what PEFT makes of them.
 
@@ -82,7 +114,8 @@ def check_points(
     given = [point for point in points if point is not None]
     for point in given:
         model.check(point)
-    encoded = model.encode(task, split, replace(encoding or EncodingSettings(), all_choices=False))
+    asked: Any = task  # that it is the model's own kind of task is checked where it is read
+    encoded = model.encode(asked, split, replace(encoding or EncodingSettings(), all_choices=False))
     return check_ends(model, given, [encoded], num_rows=_GATE_ROWS)
 
 

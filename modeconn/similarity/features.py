@@ -38,14 +38,10 @@ def as_rows(values: Features, name: str) -> torch.Tensor:
     Raises:
         EvaluationError: If it is no matrix, has fewer than 4 rows, or holds NaN or infinity.
     """
-    rows = torch.as_tensor(values).detach()
+    rows = values.detach() if isinstance(values, torch.Tensor) else _from_numpy(values, name)
     if rows.ndim != 2 or 0 in rows.shape or rows.is_complex():
-        raise EvaluationError(
-            f"the features {name} cannot be compared",
-            expected="a matrix of real numbers [N, D], one row an example",
-            got=f"shape {list(rows.shape)}, {rows.dtype}",
-            remedy="pool or flatten what belongs to one example: features.reshape(len(features), -1)",
-        )
+        raise _no_matrix(name, f"shape {list(rows.shape)}, {rows.dtype}")
+    rows = rows.float() if rows.dtype == torch.bool else rows
     if len(rows) < LEAST_EXAMPLES:
         raise EvaluationError(
             f"too few examples to compare the features {name}",
@@ -55,6 +51,27 @@ def as_rows(values: Features, name: str) -> torch.Tensor:
         )
     check_finite(rows, f"the features {name}")
     return rows
+
+
+def _from_numpy(values: object, name: str) -> torch.Tensor:
+    """What numpy reads as an array, tables and lists too; copied where torch takes none: read-only, or backwards."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biufc":
+        raise _no_matrix(name, f"shape {list(array.shape)}, {array.dtype}")
+    if array.dtype.kind == "f" and array.dtype not in (np.float16, np.float32, np.float64):
+        array = array.astype(np.float64)  # of another byte order, or longer
+    plain = array.flags.writeable and all(stride >= 0 for stride in array.strides)
+    return torch.from_numpy(array if plain else array.copy())
+
+
+def _no_matrix(name: str, got: str) -> EvaluationError:
+    """The error for what holds no features."""
+    return EvaluationError(
+        f"the features {name} cannot be compared",
+        expected="a matrix of real numbers [N, D], one row an example",
+        got=got,
+        remedy="pool or flatten what belongs to one example: features.reshape(len(features), -1)",
+    )
 
 
 def centred(rows: torch.Tensor) -> torch.Tensor:

@@ -97,6 +97,7 @@ def plan_cka(
 
 def _read(side: Side, point: Adapter | None, settings: CKASettings, budget: int) -> tuple[float, dict[str, int]]:
     """Seconds of a reading of all prompts, and site -> features, from some of the batches, the largest first."""
+    assert isinstance(side.model, AdapterModel), "there is no dry run of bare modules"
     rows = side.inputs.rows
     options: dict[str, Any] = {"pooling": settings.pooling, "token_budget": budget}
     with at_point(side.model, point) as module:

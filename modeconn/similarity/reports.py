@@ -12,6 +12,7 @@ from modeconn.errors import EvaluationError
 from modeconn.evaluation.evaluate import positions_asked
 from modeconn.evaluation.records import PointStore
 from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.module_model import ModuleModel, TensorTask
 from modeconn.paths.path import Path
 from modeconn.similarity.engine import Progress, Side, check_points, compared, sides_of
 from modeconn.similarity.remarks import remarks_on
@@ -59,10 +60,10 @@ class Similarity:
 def cka_between(
     point: Adapter | None,
     reference: Adapter | None,
-    model: AdapterModel,
-    task: Task,
+    model: AdapterModel | ModuleModel,
+    task: Task | TensorTask,
     *,
-    reference_model: AdapterModel | None = None,
+    reference_model: AdapterModel | ModuleModel | None = None,
     split: str = "test",
     settings: CKASettings | None = None,
     encoding: EncodingSettings | None = None,
@@ -75,8 +76,8 @@ def cka_between(
     Args:
         point: A checkpoint, a point of a path, or None for the base itself.
         reference: What it is compared with; the same.
-        model: The model.
-        task: Its prompts are read.
+        model: The model; a `ModuleModel` where the points are bare modules'.
+        task: Its prompts, or tensors, are read.
         reference_model: The reference's model, where it is another one: the texts are the same, the tokens may differ.
         split: Which split.
         settings: How they are compared.
@@ -99,6 +100,11 @@ def cka_between(
 
             found = cka_between(adapter, None, model, task, settings=CKASettings(pooling="mean"))
             found.frame[["layer", "layer_reference", "cka", "low", "high"]]
+
+        Two checkpoints of any torch module, at submodules by name::
+
+            settings, model = CKASettings(sites=("features.3", "head"), pooling="flatten"), mc.ModuleModel(new, loss)
+            cka_between(mc.module_point(new), mc.module_point(old), model, tensors, settings=settings)
     """
     settings = settings or CKASettings()
     sides = sides_of(model, reference_model, task, split=split, settings=settings, encoding=encoding)
@@ -114,8 +120,8 @@ def cka_between(
 
 def cka_along_path(
     path: Path,
-    model: AdapterModel,
-    task: Task,
+    model: AdapterModel | ModuleModel,
+    task: Task | TensorTask,
     *,
     num_points: int = 11,
     t: ArrayLike | None = None,
@@ -131,8 +137,8 @@ def cka_along_path(
 
     Args:
         path: The path.
-        model: The model.
-        task: Its prompts are read.
+        model: The model; a `ModuleModel` where the points are bare modules'.
+        task: Its prompts, or tensors, are read.
         num_points: Evenly spaced positions, ends included.
         t: The positions themselves instead, increasing from 0 to 1.
         reference: What every point is compared with: the path's start, its end, or the base itself.
@@ -173,8 +179,8 @@ def cka_along_path(
 
 def cka_drift(
     points: Sequence[Adapter],
-    model: AdapterModel,
-    task: Task,
+    model: AdapterModel | ModuleModel,
+    task: Task | TensorTask,
     *,
     reference: DriftReference = "base",
     split: str = "test",
@@ -188,8 +194,8 @@ def cka_drift(
 
     Args:
         points: The checkpoints in the order of the run.
-        model: The model.
-        task: Its prompts are read.
+        model: The model; a `ModuleModel` where the points are bare modules'.
+        task: Its prompts, or tensors, are read.
         reference: What each is compared with: the base itself, the first checkpoint, or the one before it (the base for
             the first).
         split: Which split.

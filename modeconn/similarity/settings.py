@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from modeconn.errors import EvaluationError
-from modeconn.models.activations import Pooling, check_pooling
+from modeconn.models.pooling import Pooling, check_pooling
 
 TOKENS_EXAMPLES = 16  # examples whose tokens are a minibatch, where none was asked for
 
@@ -20,7 +20,10 @@ class CKASettings:
     Attributes:
         sites: Where: "layers", "attention", "mlp", "all", modules' names, or several.
         pooling: What stands for an example: the "last-token" of its prompt, the "mean" over the prompt, its first token
-            ("cls"); or "all-tokens", each a row of its own, which needs one tokenizer.
+            ("cls"); or "all-tokens", each a row of its own, which needs one tokenizer. Of a `ModuleModel` an output
+            `[B, D]` stands for itself; of `[B, L, D]`, and of images `[B, D, H, W]`, the "mean" over all positions,
+            the first one ("cls"), or all of it as one vector ("flatten", as most work on convolutions has it; of
+            `[B, D, L]`, too). Nothing is known of padding there: a submodule that pools can be a site.
         num_examples: How many examples, spread over the split; None takes all.
         minibatch_size: Examples a minibatch; None takes the full batch.
         num_resamples: Of the bootstrap over examples; 0 gives no intervals.

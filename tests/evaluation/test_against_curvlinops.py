@@ -1,4 +1,11 @@
-"""Products, trace and extreme eigenvalues against curvlinops' Hessian of the same module."""
+"""Products, trace and extreme eigenvalues against curvlinops' Hessian of the same module.
+
+Skipped where it is not installed, and it is in no extra: it asks for torchvision by way of backpack, and the index's
+torchvision beside a CPU build of torch breaks the import of transformers. Nothing here needs torchvision::
+
+    pip install --no-deps curvlinops-for-pytorch==3.0.1 backpack-for-pytorch==1.7.1 linear_operator==0.6.1 \\
+        einconv==0.1.0 einops==0.8.2 opt_einsum==3.4.0 unfoldNd==0.2.3
+"""
 
 import pytest
 import torch

@@ -7,7 +7,9 @@ from fit_toys import half_circle, nothing, places, plane_model
 
 import modeconn as mc
 from modeconn.errors import EvaluationError, PathError
+from modeconn.evaluation.chebyshev import through
 from modeconn.evaluation.curvature import curvature, loss_curvature, path_shape
+from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.local_loss import LocalLoss
 from modeconn.paths import ArcLengthPath, SlerpPath
 
@@ -87,6 +89,16 @@ def test_on_a_line_it_is_the_hessian_in_the_lines_direction():
     product = LocalLoss.at(a, plane_model(quadratic), nothing()).product
     along = torch.from_numpy(direction)
     assert float(along @ product(along)) == pytest.approx(found[0], rel=1e-3)
+
+
+def test_errors_of_the_losses_weigh_most_at_the_ends():
+    """`0.6 n^4` times their size there, `1.8 n^2` in the middle; `4/3 n^4` nowhere exceeded."""
+    line, degree, generator = mc.LinearPath(*places((0.0, 0.0), (1.0, 0.0))), 16, np.random.default_rng(0)
+    errors = generator.uniform(-1.0, 1.0, (200, degree + 1))
+    found = [loss_curvature(Interpolant([through(one, 0.0, 1.0)]), line, [0.0, 0.5, 1.0]) for one in errors]
+    sizes = np.std(found, axis=0) / np.std(errors)
+    np.testing.assert_allclose(sizes, [0.6 * degree**4, 1.8 * degree**2, 0.6 * degree**4], rtol=0.15)
+    assert np.abs(found).max() <= 4 / 3 * degree**4
 
 
 def test_on_a_curve_it_is_the_second_derivative_by_length():

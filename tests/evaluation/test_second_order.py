@@ -147,7 +147,10 @@ def test_a_reading_names_saddles_only_where_the_errors_allow():
         "bottom": -1.0, "bottom_error": 0.1, "sharpness": np.nan, "num_parameters": 9,
     }  # fmt: skip
     sure, unsure = (second_order_reading(pd.DataFrame([row | {"bottom_error": e}]))[0] for e in (0.1, 1.1))
-    assert "eigenvalues from -1 to 3: it curves up in some directions and down in others." in sure
-    assert "eigenvalues from -1 to 3. Read in the 9 coordinates" in unsure
+    assert (
+        "eigenvalues from -1 (within 0.1) to 3 (within 0.1): it curves up in some directions and down in others."
+        in sure
+    )
+    assert "eigenvalues from -1 (within 1.1) to 3 (within 0.1). Read in the 9 coordinates" in unsure
     many = second_order_reading(pd.DataFrame([row] * 8))
     assert (len(many), many[-1]) == (7, "2 more rows are in second_order.csv.")

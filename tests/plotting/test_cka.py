@@ -145,6 +145,15 @@ def test_of_many_layers_eight_have_bands_and_names():
     assert labels[7] == "layer 32"
 
 
+def test_of_many_layers_the_one_that_falls_deepest_is_named():
+    table = path_rows(tasks=("old",), layers=[f"layers.{i}" for i in range(33)])
+    table.loc[(table["layer"] == "layers.11") & (table["t"] == 1), "cka"] = 0.1
+    ax = panels(plot_cka_along_path(table))["old"]
+    labels = [text.get_text() for text in ax.figure.legends[0].get_texts()][:8]
+    assert labels == [f"layer {number}" for number in (0, 5, 11, 14, 18, 23, 27, 32)]
+    assert sorted(line.get_linewidth() for line in ax.get_lines()).count(1.2) == 8
+
+
 def test_layers_can_be_chosen_and_those_without_values_are_left_out():
     table = path_rows()
     assert len(panels(plot_cka_along_path(table, layers=["layers.0"]))["old"].get_lines()) == 1
@@ -187,6 +196,15 @@ def test_text_stays_inside_and_apart(width, count, clashes):
         plot_cka_drift(drift, width=width),
     ):
         assert clashes(figure) == []
+
+
+def test_names_of_all_sites_of_a_decoder_stay_apart(clashes):
+    inside = ["", ".self_attn", ".self_attn.q_proj", ".mlp.down_proj", ".post_attention_layernorm"]
+    names = ["embedding", *(f"layers.{number}{part}" for number in range(8) for part in inside)]
+    figure = plot_cka_layers(rows(tasks=["old"], layers=names, value=lambda t, i, j: 0.5))  # noqa: ARG005
+    (ax,) = panels(figure).values()
+    assert any("\n" in label.get_text() for label in ax.get_yticklabels())  # some names take two lines
+    assert clashes(figure) == []
 
 
 @pytest.mark.parametrize(

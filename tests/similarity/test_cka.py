@@ -1,6 +1,7 @@
 """CKA against published numbers, the written-out formula, another library, and its invariances."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from direct_cka import cka_of_grams, direct_cka
@@ -113,12 +114,43 @@ def test_float32_and_torch_are_computed_in_float64():
     assert sim.linear_cka(narrow[0].numpy(), narrow[1]) == sim.linear_cka(*narrow)
 
 
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        pd.DataFrame,
+        lambda x: x.tolist(),
+        lambda x: np.flip(np.flip(x, 0).copy(), 0),
+        read_only,
+        lambda x: x.astype(">f8"),
+        lambda x: x.astype(np.longdouble),
+        lambda x: torch.tensor(x, requires_grad=True),
+    ],
+    ids=["table", "lists", "backwards", "read-only", "big-endian", "long double", "with a gradient"],
+)
+def test_it_takes_numbers_however_they_are_held(held):
+    x, y = normal(20, 5), normal(20, 5) ** 3
+    assert sim.linear_cka(held(x), held(y)) == sim.linear_cka(x, y)
+
+
+def test_truth_values_are_numbers():
+    x, y = normal(20, 5), normal(20, 5) ** 3 > 0
+    assert sim.linear_cka(x, y) == sim.linear_cka(x, y.astype(float))
+
+
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
         (normal(3, 5), normal(3, 5), r"too few examples to compare .* x\n  expected: 4 examples or more\n  got: 3"),
         (normal(9, 5), normal(8, 5), r"features of different examples .*\n.*\n  got: 9 rows and 8 rows"),
         (normal(9), normal(9, 5), r"the features x cannot be compared\n  expected: a matrix .*\n  got: shape \[9\]"),
+        (normal(9, 5) + 1j, normal(9, 5), r"a matrix of real numbers .*\n  got: shape \[9, 5\], torch.complex128"),
+        (np.full((9, 5), "a"), normal(9, 5), r"the features x cannot .*\n.*\n  got: shape \[9, 5\], <U1"),
         (normal(9, 5), np.ones((9, 5)), r"the features y are constant"),
         (np.full((9, 5), 0.1, dtype=np.float32), normal(9, 5), r"the features x are constant"),
         (np.vstack([normal(8, 5), [[np.nan] * 5]]), normal(9, 5), r"in 1 of 9 rows, first at 8"),

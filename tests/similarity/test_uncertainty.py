@@ -39,6 +39,25 @@ def test_the_middle_of_the_interval_is_not_biased():
     assert np.mean([direct_cka(x[rows], y[rows]) for rows in again]) > float(high)
 
 
+@pytest.mark.parametrize("matched", [True, False])
+def test_an_interval_is_that_of_the_resamples_that_have_a_value(matched):
+    rare = torch.zeros(40, 3)
+    rare[4, 0], rare[9, 1] = 1.0, 2.0  # a resample without these two has no value
+    x, y = ({"plain": one, "rare": rare} for one in drawn(40, 1))
+    found = example_terms(scaled(x), scaled(y), matched=matched)
+    counts = np.random.default_rng(7).multinomial(40, np.full(40, 1 / 40), size=200) / 40
+    means = {
+        name: counts @ (40 * getattr(found, name) - 39 * getattr(found, f"{name}_without")).numpy()
+        for name in ("xy", "xx", "yy")
+    }
+    own, other = means["xx"][:, found.first], means["yy"][:, found.second]
+    defined = (own > 0) & (other > 0)
+    values = np.where(defined, means["xy"] / np.sqrt(np.where(defined, own * other, 1.0)), np.nan).clip(-1, 1)
+    assert np.isnan(values).any(axis=0).tolist() == ([False, True] if matched else [False, True, True, True])
+    low, high = bootstrap_interval(found, num_resamples=200, level=0.9, seed=7)
+    np.testing.assert_allclose(torch.stack([low, high]), np.nanquantile(values, [0.05, 0.95], axis=0), atol=1e-12)
+
+
 def test_the_same_features_have_1_and_no_width():
     x, _ = drawn(40, 1)
     low, high = bootstrap_interval(terms(x, x))
