@@ -5,6 +5,7 @@ from .adapters.gauge import Alignment as Alignment
 from .adapters.gauge import align as align
 from .adapters.gauge import regauge as regauge
 from .adapters.layout import Layout as Layout
+from .adapters.methods.l2p import L2PConfig as L2PConfig
 from .adapters.methods.loretta_adp import LorettaAdpConfig as LorettaAdpConfig
 from .adapters.methods.loretta_rep import LorettaRepConfig as LorettaRepConfig
 from .adapters.methods.registration import register_methods as register_methods
@@ -20,6 +21,7 @@ from .continual.methods.ewc import OnlineEWC as OnlineEWC
 from .continual.methods.gem import AGEM as AGEM
 from .continual.methods.gem import GEM as GEM
 from .continual.methods.ilora import ILoRA as ILoRA
+from .continual.methods.l2p import L2P as L2P
 from .continual.methods.lwf import LwF as LwF
 from .continual.methods.mcsgd import MCSGD as MCSGD
 from .continual.methods.method import Sequential as Sequential

@@ -21,7 +21,7 @@ from tiny import make_base
 import modeconn as mc
 from modeconn.adapters.full import FullModel
 from modeconn.adapters.kinds.table import KINDS
-from modeconn.adapters.methods import LorettaAdpConfig
+from modeconn.adapters.methods import L2PConfig, LorettaAdpConfig
 from modeconn.adapters.truncating import truncated, with_factors
 from modeconn.errors import AdapterError
 from modeconn.models.exporting import export_merged
@@ -99,6 +99,7 @@ NAMED: Mapping[str, tuple[str, type, dict[str, Any]]] = {
     "SHiRA": case("shira"),
     'MiSS with `init_weights="bat"`': case("miss-bat"),
     "LN tuning": case("ln"),
+    "L2P": ("llama", L2PConfig, {"pool_size": 4, "prompt_length": 2, "top_n": 2}),
     "LoRETTA adp": ("llama", LorettaAdpConfig, {"target_modules": ["o_proj"], "bottleneck": 4, "tensor_rank": 3}),
     "`modules_to_save` heads": lora("bert"),
 }

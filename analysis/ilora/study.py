@@ -50,8 +50,13 @@ METHODS: dict[str, dict[str, Any]] = {  # name -> settings; before the dot stand
     "gem": BUFFER,
     "mc-sgd": {},
     "progressive-prompts": {},
+    "l2p": {},
 }
 SETTINGS: dict[str, Any] = {"rank": 8, "learning_rate": (3e-3,), "num_train_epochs": (4,)}
+PROMPTS: dict[str, dict[str, Any]] = {  # methods that train prompts, which have no rank
+    "progressive-prompts": {"adapter": "prompt-tuning", "rank": None},
+    "l2p": {"adapter": "l2p", "rank": None},
+}
 
 
 KEYS = ["order", "seed", "variant"]
@@ -91,7 +96,7 @@ def train(cell: Cell, base_model: str, tasks: Mapping[str, mc.Task], folder: Pat
         seed=cell.seed,
         method=cell.variant.partition(".")[0],
         method_options=METHODS[cell.variant],
-        **SETTINGS,
+        **SETTINGS | PROMPTS.get(cell.variant, {}),
     )
 
 

@@ -41,7 +41,7 @@ def run(settings: Settings, processes: "Processes | None" = None) -> int:
     from modeconn.runs import refuse_inputs_inside
     from modeconn.tasks.task import Task
 
-    refuse_inputs_inside(settings.output_dir, settings.tasks)
+    refuse_inputs_inside(settings.output_dir, [*settings.tasks, settings.base_model])
     tasks = [Task.load(task, unlisted=settings.unlisted_answers) for task in settings.tasks]
     own = {field.name: getattr(settings, field.name) for field in fields(TrainSettings)}
     if settings.dry_run:

@@ -7,6 +7,7 @@ from .methods.ewc import OnlineEWC as OnlineEWC
 from .methods.gem import AGEM as AGEM
 from .methods.gem import GEM as GEM
 from .methods.ilora import ILoRA as ILoRA
+from .methods.l2p import L2P as L2P
 from .methods.lwf import LwF as LwF
 from .methods.mcsgd import MCSGD as MCSGD
 from .methods.method import Sequential as Sequential

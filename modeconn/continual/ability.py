@@ -13,7 +13,7 @@ from modeconn.evaluation.store import RunPointStore
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.runs import RunFolder
 
-WITHOUT_UPDATE = ("prompt-tuning", "p-tuning", "prefix-tuning", "loretta-adp")
+WITHOUT_UPDATE = ("prompt-tuning", "p-tuning", "prefix-tuning", "l2p", "loretta-adp")
 BASE = "base"  # how the table calls the model before training
 _COLUMNS = ["path", "space", "t", "distance"]  # of a path's points
 

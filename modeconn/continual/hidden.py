@@ -64,10 +64,7 @@ def _stack(module: nn.Module) -> nn.ModuleList:
     return stacks[-1]
 
 
-def _whole(layers: str | Sequence[int]) -> list[int]:
-    """Numbers of layers; none where there are other things among them."""
-    return (
-        []
-        if isinstance(layers, str)
-        else [n for n in layers if isinstance(n, int)] * all(isinstance(n, int) for n in layers)
-    )
+def _whole(layers: object) -> list[int]:
+    """Numbers of layers; none where it is anything else, or there are other things among them."""
+    given = list(layers) if isinstance(layers, list | tuple | range) else []
+    return given if all(isinstance(number, int) and not isinstance(number, bool) for number in given) else []

@@ -14,7 +14,7 @@ from modeconn.continual.settings import TrainSettings
 from modeconn.continual.starting import FULL, new_adapter
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.family import Classifier
-from modeconn.models.prompted import Prompted
+from modeconn.models.prompted import Prompted, stands_before
 from modeconn.models.sources import quiet_transformers
 
 
@@ -55,7 +55,7 @@ class AdapterLearner:
     def __init__(self, model: AdapterModel, settings: TrainSettings) -> None:
         self._peft_model = new_adapter(model, settings)
         self._config = self._peft_model.active_peft_config
-        prompted = self._config.is_prompt_learning
+        prompted = stands_before(self._config)
         self.module: nn.Module = Prompted(self._peft_model) if prompted else self._peft_model.base_model.model
         self.weights = trainable(self._peft_model)
         self._provenance = provenance(model)

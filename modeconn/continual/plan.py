@@ -5,18 +5,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+import torch
+from peft import get_peft_model_state_dict
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from modeconn.adapters.skeleton import CLASSIFIERS
-from modeconn.continual.learner import trainable
-from modeconn.continual.preparing import classes_of, evaluation_encoding
+from modeconn.continual.ability import check_ability, check_measurable
+from modeconn.continual.image_models import check_trainable
+from modeconn.continual.learner import AdapterLearner, Learner, learner, trainable
+from modeconn.continual.preparing import Splits, assembled, classes_of
 from modeconn.continual.settings import TrainSettings
-from modeconn.continual.starting import FULL, RECIPES, new_adapter
-from modeconn.continual.task_work import training_encoding
+from modeconn.continual.starting import FULL, RECIPES
+from modeconn.continual.tracking import check_trackers
 from modeconn.continual.trainer import folder_names
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.described import described
+from modeconn.models.device_maps import as_device
 from modeconn.models.encoded import EncodedTask
 from modeconn.models.loading import guess_task_type
 from modeconn.tasks.task import Task
@@ -54,7 +59,8 @@ class TrainPlan:
 def plan_training(base_model: str | Path, tasks: Sequence[Task], *, settings: TrainSettings | None = None) -> TrainPlan:
     """Check settings and tasks as training does, and count; no weight is loaded and nothing written.
 
-    Whether the values of the method's own settings make sense is left to training, which knows the learner.
+    The learner is made without numbers, and the method started on it: what training would refuse before its first
+    step is refused here with the same error, but for what only the base model's weights tell.
 
     Args:
         base_model: Folder or hub id of the base; config.json and tokenizer are enough.
@@ -66,21 +72,39 @@ def plan_training(base_model: str | Path, tasks: Sequence[Task], *, settings: Tr
     """
     settings = settings or TrainSettings()
     folder_names(tasks)
-    num_stages = len(settings.made_method().stages(len(tasks)))
+    method = settings.made_method()
+    num_stages = len(method.stages(len(tasks)))
+    settings.for_task(1, num_stages)
+    _check_named(settings.device)
+    check_trackers(settings.report_to)
+    check_ability(settings)
     task_type = settings.task_type or guess_task_type(base_model)
     labels = classes_of(tasks) if task_type in CLASSIFIERS else ()
     model = described(base_model, task_type=task_type, labels=labels)
+    check_trainable(model.module, task_type)
+    splits = Splits.of(model, tasks, settings)
     rows = []
-    for number, task in enumerate(tasks, start=1):
+    for number, (train, test) in enumerate(zip(splits.train, splits.evaluation, strict=True), start=1):
         rate, epochs = settings.for_task(min(number, num_stages), num_stages)
-        train = model.encode(task, "train", training_encoding(settings))
-        test = model.encode(task, settings.eval_split, evaluation_encoding(settings))
         rows.append(_row(model, train, test, settings, epochs=epochs) | {"learning_rate": rate})
-    module = _learner(model, settings)
+    trained = _learner(model, settings)
+    run = assembled(model, trained, splits, settings)
+    method.start(run)
+    if settings.lm_eval:
+        check_measurable(run)
+    module = trained.module
     num_trained = sum(weight.numel() for weight in trainable(module).values())
     num_parameters = sum(weight.numel() for weight in module.parameters())
     memory = _FLOAT * num_parameters + _OF_A_TRAINED * num_trained
     return TrainPlan(pd.DataFrame(rows), num_parameters, num_trained, _token_flops(module), memory)
+
+
+def _check_named(device: str) -> None:
+    """Raise unless torch knows a device of that name; whether this machine has it, only training asks."""
+    try:
+        torch.device(device)
+    except RuntimeError:
+        as_device(device)
 
 
 def _row(
@@ -101,13 +125,26 @@ def _row(
     }
 
 
-def _learner(model: AdapterModel, settings: TrainSettings) -> nn.Module:
-    """The module that would be trained, without numbers."""
-    if settings.adapter == FULL:
-        return model.module.requires_grad_(True)
-    if RECIPES[settings.adapter].changes_base:  # decomposes weights, which are not there; the shapes are LoRA's
-        settings = replace(settings, adapter="lora")
-    return new_adapter(model, settings)
+def _learner(model: AdapterModel, settings: TrainSettings) -> Learner:
+    """What would be trained, without numbers."""
+    if settings.adapter != FULL and RECIPES[settings.adapter].changes_base:
+        settings = replace(settings, adapter="lora")  # weights that are not there are decomposed; the shapes are LoRA's
+    return learner(model, settings) if settings.adapter == FULL else _Unnumbered(model, settings)
+
+
+class _Unnumbered(AdapterLearner):
+    """An adapter without numbers, whose checkpoint has the shapes of a trained one."""
+
+    def __init__(self, model: AdapterModel, settings: TrainSettings) -> None:
+        super().__init__(model, settings)
+        self._provenance = {}  # the base has no fingerprint
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Ones; nothing of a prompt, which PEFT would have to compute."""
+        if self._config.is_prompt_learning:
+            return {}
+        found = get_peft_model_state_dict(self._peft_model)
+        return {name: torch.ones_like(value, device="cpu") for name, value in found.items()}
 
 
 def _token_flops(module: nn.Module) -> int:

@@ -1,7 +1,9 @@
 """What a training run needs before its first step: the base model, its learner, and the tasks as tokens."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -15,11 +17,13 @@ from modeconn.continual.settings import TrainSettings
 from modeconn.continual.task_work import training_encoding
 from modeconn.errors import TaskError, listed
 from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.encoded import EncodedTask
 from modeconn.models.family import Family, reads_packed
 from modeconn.models.image_reader import image_facts
 from modeconn.models.loading import guess_task_type
 from modeconn.models.packable import with_all_positions, without_packing
 from modeconn.runs import RunFolder
+from modeconn.runs.processes import Processes
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.labels import union_of_labels
 from modeconn.tasks.task import Task
@@ -43,43 +47,93 @@ def prepared(folder: RunFolder, base_model: str | Path, tasks: Sequence[Task], s
     labels = classes_of(tasks) if task_type in CLASSIFIERS else ()
     model = AdapterModel.from_pretrained(base_model, task_type=task_type, labels=labels or None, device=device)
     check_trainable(model.module, task_type)
-    evaluation, training = evaluation_encoding(settings), training_encoding(settings)
-    eval_sets = [model.encode(task, settings.eval_split, evaluation) for task in tasks]
-    train_sets = [model.encode(task, "train", training) for task in tasks]
-    method, split = settings.made_method(), settings.validation_split
-    validation = tasks if settings.early_stopping_patience else []
-    validation_sets = [model.encode(task, split, training) for task in validation]
-    chosen_by = tasks if method.chooses_on_validation else []
-    selection_sets = [model.encode(task, split, evaluation) for task in chosen_by]
+    splits = Splits.of(model, tasks, settings)
     folder.record(
         device=device,
         dtype="float32",
         seeds={"seed": settings.seed},
         hashes={"base model": model.fingerprint},
-        truncated_train_examples={one.task: one.num_truncated for one in train_sets},
-        truncated_eval_examples={one.task: one.num_truncated for one in eval_sets},
+        truncated_train_examples={one.task: one.num_truncated for one in splits.train},
+        truncated_eval_examples={one.task: one.num_truncated for one in splits.evaluation},
         left_out_examples={task.name: task.num_left_out for task in tasks if task.left_out},
         **image_facts(model.tokenizer),
     )
-    trained = learner(model, settings)
+    return assembled(model, learner(model, settings), splits, settings, processes=folder.processes)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The tasks as tokens, each task apart.
+
+    Attributes:
+        train: The training splits, one row an example.
+        evaluation: The splits that the score matrix is measured on.
+        validation: The validation splits as training reads them, where a task may end early.
+        selection: The validation splits as evaluation reads them, where a method chooses by them.
+    """
+
+    train: Sequence[EncodedTask]
+    evaluation: Sequence[EncodedTask]
+    validation: Sequence[EncodedTask] = field(default=())
+    selection: Sequence[EncodedTask] = field(default=())
+
+    @classmethod
+    def of(cls, model: AdapterModel, tasks: Sequence[Task], settings: TrainSettings) -> Self:
+        """All that the settings ask for.
+
+        Raises:
+            TaskError: If a split is missing, or an example cannot be encoded.
+        """
+        evaluation, training = evaluation_encoding(settings), training_encoding(settings)
+        split = settings.validation_split
+        validation = tasks if settings.early_stopping_patience else []
+        chosen_by = tasks if settings.made_method().chooses_on_validation else []
+        return cls(
+            evaluation=[model.encode(task, settings.eval_split, evaluation) for task in tasks],
+            train=[model.encode(task, "train", training) for task in tasks],
+            validation=[model.encode(task, split, training) for task in validation],
+            selection=[model.encode(task, split, evaluation) for task in chosen_by],
+        )
+
+
+def assembled(
+    model: AdapterModel,
+    trained: Learner,
+    splits: Splits,
+    settings: TrainSettings,
+    *,
+    processes: Processes | None = None,
+) -> Run:
+    """A run of these parts, with tasks that are trained together as one; its method is not started.
+
+    Args:
+        model: The base model.
+        trained: The learner.
+        splits: The tasks.
+        settings: How to train.
+        processes: Those that share the run; by default there is one.
+
+    Raises:
+        ModelError: If activations are to be recomputed, and the model cannot do that.
+    """
+    method = settings.made_method()
     if settings.gradient_checkpointing:
         recompute_activations(trained.module)
-    stages = method.stages(len(tasks))
+    stages = method.stages(len(splits.train))
     train_sets, validation_sets = (
-        [pooled([splits[number - 1] for number in stage]) for stage in stages] if splits else []
-        for splits in (train_sets, validation_sets)
+        [pooled([sets[number - 1] for number in stage]) for stage in stages] if sets else []
+        for sets in (splits.train, splits.validation)
     )
-    family = _training_family(model, trained, settings, whole=method.reads_hidden_states)
     return Run(
         model,
         trained,
         settings,
-        family,
+        _training_family(model, trained, settings, whole=method.reads_hidden_states),
         train_sets,
-        eval_sets,
+        splits.evaluation,
         validation_sets,
-        selection_sets,
-        processes=folder.processes,
+        splits.selection,
+        processes=processes or Processes(),
     )
 
 

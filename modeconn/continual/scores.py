@@ -116,6 +116,22 @@ class ScoreMatrix:
         return self.values[1:].diagonal()
 
 
+def check_score(loss: float, task: str, after_task: int) -> None:
+    """Raise unless a loss of the score matrix is a number.
+
+    Raises:
+        EvaluationError: If it is not.
+    """
+    if not np.isfinite(loss):
+        of = f"the checkpoint after task {after_task}" if after_task else "the base model"
+        raise EvaluationError(
+            f"{of} has no finite loss on {task}",
+            expected="a number",
+            got=str(loss),
+            remedy="lower --learning-rate" if after_task else "take a base model whose weights are finite",
+        )
+
+
 def _mean(values: np.ndarray) -> float:
     """The mean; NaN of nothing."""
     return float(values.mean()) if values.size else float("nan")

@@ -9,10 +9,10 @@ import torch
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.continual.run import Run
-from modeconn.continual.scores import SCORE_COLUMNS
+from modeconn.continual.scores import SCORE_COLUMNS, check_score
 from modeconn.continual.share import parted, shares
 from modeconn.continual.state import TrainState, load_state, save_state
-from modeconn.continual.task_work import TaskWork, check_finite
+from modeconn.continual.task_work import TaskWork
 from modeconn.continual.tracking import tracked
 from modeconn.models.encoded import EncodedTask, ExampleSums
 from modeconn.runs import RunFolder
@@ -74,7 +74,7 @@ class TaskSequence:
         while (rows := work.rows(state.step)) is not None:
             parts = self.step(work, rows)
             state.step += 1
-            check_finite(parts, work.data.task, state.step)
+            work.check_step(parts, state.step)
             numbers = {**parts, "learning_rate": work.rate}
             state.log.append({"task": work.data.task, "step": state.step, **numbers})
             self.trackers.log(numbers, len(state.log))
@@ -87,6 +87,7 @@ class TaskSequence:
                 self._keep(state)
         self.run.learner.module.eval()
         work.take_best()
+        work.check_end(state.step)
         self.method.end_task(state.task)
 
     def step(self, work: TaskWork, rows: Sequence[int]) -> dict[str, float]:
@@ -191,5 +192,7 @@ class TaskSequence:
         prefix = (settings.method, settings.adapter, settings.seed, after_task)
         for split, sums in zip(self.run.eval_sets, scored, strict=True):
             rows.append((*prefix, split.task, split.metric, float(sums.score.mean())))
-            rows.append((*prefix, split.task, "loss", float(sums.loss_sum.sum() / sums.num_tokens.sum())))
+            loss = float(sums.loss_sum.sum() / sums.num_tokens.sum())
+            check_score(loss, split.task, after_task)
+            rows.append((*prefix, split.task, "loss", loss))
         return rows

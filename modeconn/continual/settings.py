@@ -1,9 +1,9 @@
 """The settings of a training run: flags of `modeconn train`, keys of its YAML file, arguments of `train`."""
 
 from dataclasses import dataclass, field
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
+from modeconn.continual.setting_types import fits, told
 from modeconn.errors import RunError
 from modeconn.runs.settings import flag_help
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 AdapterKind = Literal[
     "lora", "rslora", "dora", "pissa", "olora", "wegeft", "loretta-rep", "loretta-adp", "loha", "lokr", "vera", "ia3",
-    "fourierft", "oft", "boft", "ln-tuning", "prompt-tuning", "p-tuning", "prefix-tuning", "full",
+    "fourierft", "oft", "boft", "ln-tuning", "prompt-tuning", "p-tuning", "prefix-tuning", "l2p", "full",
 ]  # fmt: skip
 METHOD_NAMES = (
     "sequential", "replay", "ilora", "der++", "ewc", "online-ewc", "lwf", "gem", "a-gem",
-    "per-task", "multi-task", "ema", "soup", "path-merge", "o-lora", "mc-sgd", "progressive-prompts",
+    "per-task", "multi-task", "ema", "soup", "path-merge", "o-lora", "mc-sgd", "progressive-prompts", "l2p",
 )  # fmt: skip  # a test compares them with the classes
 PER_TASK = ("learning_rate", "num_train_epochs")  # one value for all tasks, or one a task
 
@@ -111,12 +111,11 @@ class TrainSettings:
             values = getattr(self, name)
             values = tuple(values) if isinstance(values, (list, tuple)) else (values,)
             object.__setattr__(self, name, values)
+        for name, hint in get_type_hints(TrainSettings).items():
+            self._check(name, told(hint), holds=fits(getattr(self, name), hint))
+        for name in PER_TASK:
+            values = getattr(self, name)
             self._check(name, "numbers above 0, at least one", holds=bool(values) and all(v > 0 for v in values))
-        whole = all(isinstance(value, Integral) for value in self.num_train_epochs)
-        self._check("num_train_epochs", "whole numbers", holds=whole)
-        self._check(
-            "adapter", f"one of {', '.join(get_args(AdapterKind))}", holds=self.adapter in get_args(AdapterKind)
-        )
         for name in ("rank", "lora_alpha", "train_token_budget"):
             self._check(name, "a number above 0", holds=getattr(self, name) is None or getattr(self, name) > 0)
         for name in (
@@ -138,11 +137,14 @@ class TrainSettings:
         """The training method that the settings name, not started.
 
         Raises:
-            RunError: If there is no such method, or a setting is not the method's.
+            RunError: If there is no such method, a setting is not the method's, or the adapter is another method's.
         """
         from modeconn.continual.methods.table import make_method
 
-        return make_method(self.method, self.method_options)
+        made = make_method(self.method, self.method_options)
+        kept = self.adapter != "l2p" or self.method == "l2p"  # without the method the pool's keys would never move
+        self._check("adapter", "another kind, or l2p together with --method l2p", holds=kept)
+        return made
 
     def for_task(self, number: int, num_tasks: int) -> tuple[float, int]:
         """Learning rate and number of epochs of the task `number` of `num_tasks`, counted from 1.

@@ -80,6 +80,7 @@ RECIPES: Mapping[str, Recipe] = {
     "prompt-tuning": _prompt("PROMPT_TUNING"),
     "p-tuning": _prompt("P_TUNING"),
     "prefix-tuning": _prompt("PREFIX_TUNING"),
+    "l2p": Recipe("L2P", rank=None),
 }
 
 
@@ -182,6 +183,8 @@ def peft_config(settings: TrainSettings, task_type: str, module: nn.Module) -> P
     for name, (called, value, default) in given.items():
         if value is not None and called not in known:
             raise _not_a_setting(settings.adapter, f"--{name.replace('_', '-')} {value}", known)
+        if value is not None and called in settings.adapter_options:
+            raise _given_twice(name, value, str(called), settings.adapter_options)
         if called in known and (value is not None or default is not None):
             options[called] = value if value is not None else default
     unknown = settings.adapter_options.keys() - known
@@ -208,6 +211,17 @@ def _not_a_setting(kind: str, got: str, known: set[str]) -> RunError:
         expected=f"among {', '.join(sorted(known))}, in adapter_options (--adapter-options)",
         got=got,
         remedy="leave it out, or train another kind of adapter",
+    )
+
+
+def _given_twice(name: str, value: object, called: str, options: Mapping[str, Any]) -> RunError:
+    """The error for a setting that has a flag of its own and stands among PEFT's, too."""
+    flag = f"--{name.replace('_', '-')}"
+    return RunError(
+        f"{name} of the adapter is given twice",
+        expected=f"{flag}, or {called} in adapter_options (--adapter-options)",
+        got=f"{flag} {value}, and {called}={options[called]!r}",
+        remedy="leave one of them out",
     )
 
 

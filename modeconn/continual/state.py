@@ -60,5 +60,5 @@ def load_state(run: RunFolder) -> TrainState | None:
 
 def save_state(run: RunFolder, state: TrainState) -> None:
     """Keep a state in place of the one before, whole or not at all."""
-    with run.replacing(run.partial(_FILE)) as temporary:
-        torch.save(dict(vars(state)), temporary)
+    with run.replacing(run.partial(_FILE)) as temporary, temporary.open("wb") as file:
+        torch.save(dict(vars(state)), file)  # torch would open the file itself and not say why a disk refuses

@@ -30,7 +30,7 @@ class TaskWork:
         lengths = [run.model.family.length(row) for row in self.data.rows.rows]
         epochs = [shuffled_batches(lengths, settings.examples_a_step, generator) for _ in range(num_epochs)]
         self._plan, self._epoch = [rows for epoch in epochs for rows in epoch], len(epochs[0])
-        self._weights = list(run.learner.weights.values())
+        self._weights, self._norm = list(run.learner.weights.values()), torch.zeros(())
         self._optimizer = torch.optim.AdamW(self._weights, lr=learning_rate, weight_decay=settings.weight_decay)
         warmup = int(settings.warmup_ratio * self.num_steps)
         self._schedule = get_scheduler(settings.lr_scheduler_type, self._optimizer, warmup, self.num_steps)
@@ -55,10 +55,30 @@ class TaskWork:
 
     def update(self) -> None:
         """One step of the optimiser on the gradients that are there."""
-        torch.nn.utils.clip_grad_norm_(self._weights, self.run.settings.max_grad_norm)
+        self._norm = torch.nn.utils.clip_grad_norm_(self._weights, self.run.settings.max_grad_norm)
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
+
+    def check_step(self, parts: Mapping[str, float], step: int) -> None:
+        """Raise if a part of a step's loss, or its gradient, is not finite.
+
+        Raises:
+            EvaluationError: With the task and the step.
+        """
+        check_finite({**parts, "gradient norm": float(self._norm)}, self.data.task, step)
+
+    @torch.no_grad()
+    def check_end(self, step: int) -> None:
+        """Raise if the loss is not finite after a task's last step, which no further step would tell.
+
+        Raises:
+            EvaluationError: With the task and the step.
+        """
+        rows = self._plan[-1][: self.run.settings.per_device_train_batch_size]
+        with self.run.autocast():
+            losses = self.run.losses(self.run.batch([(self.data, row) for row in rows]))
+        check_finite({"loss": float(losses.sum())}, self.data.task, step, when="after")
 
     def end_step(self, step: int) -> None:
         """Measure the validation loss if an epoch has ended."""
@@ -96,7 +116,7 @@ class TaskWork:
         self._best = state["best"]
 
 
-def check_finite(parts: Mapping[str, float], task: str, step: int) -> None:
+def check_finite(parts: Mapping[str, float], task: str, step: int, *, when: str = "at") -> None:
     """Raise if a part of a step's loss is not finite.
 
     Raises:
@@ -107,7 +127,7 @@ def check_finite(parts: Mapping[str, float], task: str, step: int) -> None:
         raise EvaluationError(
             f"the training loss on {task} is not finite",
             expected="numbers",
-            got=f"{', '.join(bad)} at step {step}",
+            got=f"{', '.join(bad)} {when} step {step}",
             remedy="lower --learning-rate; checkpoints of earlier tasks are kept",
         )
 

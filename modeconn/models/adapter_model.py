@@ -35,12 +35,12 @@ from modeconn.models.loading import (
     named_base,
 )
 from modeconn.models.matmul_precision import MatmulPrecision, check_matmul_precision
-from modeconn.models.offloaded import first_device, is_spread, made_plain, sharing_copy
+from modeconn.models.offloaded import first_device, sharing_copy
 from modeconn.models.packable import with_packing
 from modeconn.models.placing import Weights, check_fits, placed
-from modeconn.models.prompted import loaded_from_folder, room_for_prompts
+from modeconn.models.prompted import room_for_prompts
 from modeconn.models.quantised import loading_options
-from modeconn.models.reference import loaded_by_transformers, overwritten
+from modeconn.models.reference import reference_of
 from modeconn.models.scoring import score_split
 from modeconn.models.splits import encode_split
 from modeconn.tasks.encoding import EncodingSettings
@@ -108,9 +108,8 @@ class AdapterModel:
                 base over devices, points run beside its weights. Instead of `device`.
             max_memory: What a device may hold, in GiB or as "12GiB": of the base with one of these maps (there also
                 device -> limit), else of weights and batches (see `BatchMemory`).
-            matmul_precision: "bfloat16" rounds the factors and results of large products of float32 linear layers, the
-                head's excepted, "tf32" the factors of all products on a CUDA device; "float32" nothing. What it does
-                to a barrier is measured by `evaluate_path`.
+            matmul_precision: "bfloat16" or "tf32" rounds large products (see `products`); what that does to a barrier
+                is measured by `evaluate_path`.
 
         Raises:
             ModelError: If the base cannot be loaded or is not the adapters', a device cannot be used, or `labels` are
@@ -145,8 +144,8 @@ class AdapterModel:
         family = family_of(task_type, model_labels)
         family = family if isinstance(family, ImageClassifier) else with_packing(family, module, wanted=packed)
         memory = BatchMemory() if device_map is not None else BatchMemory.of(module, max_memory)
-        model = cls(module, tokenizer, family, str(source), fingerprint, room_for_prompts(adapters), absent, memory)
-        model = replace(model, matmul_precision=matmul_precision)
+        room = room_for_prompts(adapters)
+        model = cls(module, tokenizer, family, str(source), fingerprint, room, absent, memory, matmul_precision)
         for adapter in adapters:
             model.check(adapter)
         return model
@@ -289,16 +288,8 @@ class AdapterModel:
         return sharing_copy(self.module, {id(tensor): tensor for tensor in tensors if id(tensor) not in copied})
 
     def reference(self, point: Adapter) -> AbstractContextManager[nn.Module]:
-        """The model with a point loaded by PEFT itself, beside this one; the weights are shared.
-
-        An unchanged checkpoint is loaded from its own folder; a full fine-tune by transformers, as a second model.
-        """
-        if point.replaces:
-            return loaded_by_transformers(self.module, self.base_name, self.family.task_type, point)
-        twin = self.twin(apart=overwritten(point, self.dtype))
-        if is_spread(self.module):
-            made_plain(twin)
-        return loaded_from_folder(twin, point)
+        """The model with a point loaded by PEFT itself, beside this one, see `reference_of`."""
+        return reference_of(self, point)
 
     def __repr__(self) -> str:
         return (

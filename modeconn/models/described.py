@@ -15,7 +15,15 @@ from modeconn.models.loading import load_reader
 from modeconn.models.sources import NO_CODE, from_local_first
 
 
-def described(source: str | Path, *, task_type: str, labels: Sequence[str] = ()) -> AdapterModel:
+class DescribedModel(AdapterModel):
+    """A base model without numbers: a parameter reads as zeros of its shape."""
+
+    def weight(self, parameter: str) -> torch.Tensor:
+        """Zeros, on the CPU."""
+        return torch.zeros_like(super().weight(parameter), device="cpu")
+
+
+def described(source: str | Path, *, task_type: str, labels: Sequence[str] = ()) -> DescribedModel:
     """A base model on the meta device, from its config.json and tokenizer; tasks can be encoded, nothing evaluated.
 
     Args:
@@ -41,4 +49,4 @@ def described(source: str | Path, *, task_type: str, labels: Sequence[str] = ())
         ) from error
     module = module.eval().requires_grad_(False)
     reader = load_reader(source, module, (), task_type)
-    return AdapterModel(module, reader, family_of(task_type, tuple(labels) or None), str(source), fingerprint="")
+    return DescribedModel(module, reader, family_of(task_type, tuple(labels) or None), str(source), fingerprint="")

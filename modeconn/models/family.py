@@ -95,9 +95,10 @@ class Causal:
         if batch.packed is not None and reads_packed(model):
             found = torch.cat(list(self.pieces(model, batch)))[batch.packed.places]  # [S, C] -> [B, A, C]
             return found.masked_fill((batch.targets == IGNORED)[..., None], 0.0)
-        batch = padded(batch, left=True)
         accepted = inspect.signature(model.forward).parameters
-        inputs = {name: value for name, value in batch.inputs.items() if name in accepted}
+        inputs = {name: value for name, value in padded(batch, left=True).inputs.items() if name in accepted}
+        if "answer_lengths" in accepted:
+            inputs["answer_lengths"] = _read_answers(batch)
         width = batch.targets.shape[1]
         if "logits_to_keep" in accepted:
             return model(**inputs, use_cache=False, logits_to_keep=width).logits
@@ -193,6 +194,12 @@ class Classifier:
             return packed_classes(model, batch.inputs, batch.packed, lean=self.lean)[:, None, :]
         batch = padded(batch, left=False)
         return model(**batch.inputs).logits[:, None, :]  # [B, C] -> [B, 1, C]
+
+
+def _read_answers(batch: Batch) -> torch.Tensor:
+    """How many of a decoder's last input tokens are the answer, `[B]`: all targets but the last, or what is said."""
+    read = (batch.targets != IGNORED).sum(1) - 1
+    return batch.inputs.get("answer_lengths", read.clamp(min=0))
 
 
 def reads_packed(model: torch.nn.Module) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 
 from modeconn.models.batch_room import Room
 from modeconn.models.encoded import EncodedTask, ExampleSums, Outputs, pad, reduce_rows
-from modeconn.models.family import Classifier, Family, Seq2Seq
+from modeconn.models.family import Causal, Classifier, Family, Seq2Seq
 from modeconn.models.halving import in_halves
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
@@ -183,6 +183,8 @@ def _without_cache(
     while len(columns) < questions.num_new and bool(running.any()):
         asked = [replace(row, targets=(model.pad_id,)) for row in rows]  # one position to predict
         batch = model.family.collate(asked, model.pad_id).to(model.device)
+        if isinstance(model.family, Causal):  # what was written is no part of the question
+            batch.inputs["answer_lengths"] = torch.full_like(batch.targets[:, 0], len(columns))
         new = model.family.logits(module, batch)[:, -1].argmax(-1)  # [B]
         columns.append(new)
         for end in ends:

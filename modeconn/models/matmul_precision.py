@@ -58,6 +58,9 @@ def check_matmul_precision(precision: str, *, dtype: torch.dtype, device: torch.
 def products(model: PointModel, module: nn.Module) -> AbstractContextManager[None]:
     """A context in which a module multiplies as its model says; no weight is changed.
 
+    "bfloat16" rounds factors and results of large products of float32 linear layers, the head's excepted; "tf32" the
+    factors of all products on a CUDA device.
+
     Args:
         model: Says how exactly.
         module: The module at a point. One that is a reference, in float32, is left to torch.

@@ -41,6 +41,7 @@ class Prompted(nn.Module):
         settings = peft_model.active_peft_config
         self._num_virtual = settings.num_virtual_tokens
         self._tasks = settings.peft_type == "MULTITASK_PROMPT_TUNING"
+        self._chooses = settings.peft_type == "L2P"
         self._keeps = "logits_to_keep" in inspect.signature(peft_model.get_base_model().forward).parameters
 
     def forward(
@@ -51,6 +52,7 @@ class Prompted(nn.Module):
         decoder_input_ids: torch.Tensor | None = None,
         logits_to_keep: int = 0,
         use_cache: bool | None = None,
+        answer_lengths: torch.Tensor | None = None,
     ) -> SimpleNamespace:
         """The logits of padded rows.
 
@@ -60,6 +62,7 @@ class Prompted(nn.Module):
             decoder_input_ids: `[B, A]` of an encoder-decoder, padded on the right.
             logits_to_keep: How many of a decoder's last positions; 0 keeps all.
             use_cache: Passed on where the model takes it.
+            answer_lengths: `[B]`, how many of a decoder's last tokens are the answer: no prompt is chosen by these.
 
         Returns:
             `logits`: `[B, C]` of a classifier, `[B, A, C]` of an encoder-decoder, else `[B, logits_to_keep, C]`, in
@@ -77,6 +80,8 @@ class Prompted(nn.Module):
             _check_room(self.peft_model.get_base_model(), length, self._num_virtual)
             if decoder_input_ids is not None:
                 options["decoder_input_ids"] = decoder_input_ids[group]
+            if self._chooses and answer_lengths is not None:
+                options["answer_lengths"] = answer_lengths[group]
             if self._tasks:  # the one that there is
                 options["task_ids"] = torch.zeros(len(group), dtype=torch.long, device=group.device)
             logits = self.peft_model(input_ids=tokens, **options).logits
@@ -86,6 +91,11 @@ class Prompted(nn.Module):
             found.append(logits)
         back = torch.cat(rows).argsort()
         return SimpleNamespace(logits=torch.cat(found)[back])
+
+
+def stands_before(config: Any) -> bool:  # noqa: ANN401
+    """Whether an adapter with these settings of PEFT puts vectors before the text, so that `Prompted` calls it."""
+    return hasattr(config, "num_virtual_tokens")
 
 
 @contextmanager
@@ -131,7 +141,7 @@ def loaded_by_peft(model: nn.Module, folder: Path, point: Adapter) -> Iterator[n
     except (RuntimeError, ValueError, KeyError) as error:  # other sizes than the model's, or an unfit architecture
         raise _unfit(point, _told(error)) from error
     _check_loaded(peft_model, point)
-    prompted = peft_model.active_peft_config.is_prompt_learning
+    prompted = stands_before(peft_model.active_peft_config)
     module: Any = (Prompted(peft_model) if prompted else peft_model.base_model.model).eval()
     module.needs_padding = True  # its attention may be PEFT's own
     try:

@@ -1,10 +1,10 @@
 """What placed points are compared with: what PEFT must not share with the base, and full fine-tunes on their own."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,6 +13,27 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.errors import ModelError
 from modeconn.models.exporting import export_merged
 from modeconn.models.loading import load_base
+from modeconn.models.offloaded import is_spread, made_plain
+from modeconn.models.prompted import loaded_from_folder
+
+if TYPE_CHECKING:
+    from modeconn.models.adapter_model import AdapterModel
+
+
+def reference_of(model: "AdapterModel", point: Adapter) -> AbstractContextManager[nn.Module]:
+    """A base with a point loaded by PEFT itself, beside it; the weights are shared.
+
+    Args:
+        model: The base.
+        point: The point; an unchanged checkpoint is loaded from its own folder, a full fine-tune by transformers, as a
+            second model.
+    """
+    if point.replaces:
+        return loaded_by_transformers(model.module, model.base_name, model.family.task_type, point)
+    twin = model.twin(apart=overwritten(point, model.dtype))
+    if is_spread(model.module):
+        made_plain(twin)
+    return loaded_from_folder(twin, point)
 
 
 def overwritten(point: Adapter, dtype: torch.dtype) -> list[str]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modeconn.atomic import replacing
-from modeconn.errors import RunError, listed
+from modeconn.errors import ModeconnError, RunError, listed
 from modeconn.runs.lock import FolderLock
 from modeconn.runs.record import RECORD_NAME, RunRecord, differences, read_record
 
@@ -97,13 +98,32 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def refusal(target: Path) -> Iterator[None]:
-    """Tells a full or refusing disk as a `RunError`; other errors pass."""
+    """Tells a full or refusing disk as a `RunError`, whichever library met it; other errors pass."""
     try:
         yield
     except OSError as error:
         if error.errno not in DISK_REFUSALS:
             raise
         raise unwritable(target, error.strerror or str(error)) from error
+    except ModeconnError:
+        raise
+    except Exception as error:
+        number = _number_of(error)
+        if number is None:
+            raise
+        raise unwritable(target, os.strerror(number)) from error
+
+
+def _number_of(error: BaseException) -> int | None:
+    """The disk's refusal behind another library's error: torch hides the OSError, safetensors tells its number."""
+    one: BaseException | None = error
+    while one is not None:
+        told = re.search(r"\(os error (\d+)\)", str(one))
+        number = one.errno if isinstance(one, OSError) else int(told.group(1)) if told else None
+        if number in DISK_REFUSALS:
+            return number
+        one = one.__cause__ or one.__context__
+    return None
 
 
 def unwritable(target: Path, got: str) -> RunError:

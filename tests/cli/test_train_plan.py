@@ -57,14 +57,16 @@ def test_the_settings_of_the_paper_fit_its_model(
 def test_the_plan_counts_what_training_would_train(tmp_path: Path, kind: str) -> None:
     base = make_base(tmp_path / "base", "llama")
     options = {"n_frequency": 50} if kind == "fourierft" else {}
+    method = "l2p" if kind == "l2p" else "sequential"
     settings = mc.TrainSettings(
+        method=method,
         adapter=kind,  # type: ignore[arg-type]
         adapter_options=options,
         num_train_epochs=(2,),
         learning_rate=(1e-3, 2e-3),
     )
     plan = plan_training(base, SEQUENCE, settings=settings)
-    run = tiny_run(tmp_path / "run", base, adapter=kind, adapter_options=options)
+    run = tiny_run(tmp_path / "run", base, method=method, adapter=kind, adapter_options=options)
     assert plan.num_trained == sum(weight.numel() for weight in run.learner.weights.values())
     assert plan.num_parameters == sum(one.numel() for one in run.learner.module.parameters())
     assert plan.memory == 4 * plan.num_parameters + 12 * plan.num_trained
@@ -98,8 +100,10 @@ def test_the_products_are_those_that_torch_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_every_method_is_planned(bases: Callable[[str], Path], method: str) -> None:
-    kind = "prompt-tuning" if method == "progressive-prompts" else "lora"
-    plan = plan_training(bases("llama"), SEQUENCE, settings=mc.TrainSettings(method=method, adapter=kind))
+    kind = {"progressive-prompts": "prompt-tuning", "l2p": "l2p"}.get(method, "lora")
+    plan = plan_training(
+        bases("llama"), SEQUENCE, settings=mc.TrainSettings(method=method, adapter=kind, validation_split="train")
+    )
     assert plan.num_trained > 0
     assert len(plan.tasks) == 2
 

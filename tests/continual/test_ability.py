@@ -101,6 +101,7 @@ def test_the_command_prints_the_scores(
         assert [line.split()[1:3] for line in told.splitlines() if line.split()[:1] == [checkpoint]] == [[NAME, "acc"]]
 
 
+@pytest.mark.usefixtures("one_task_of_the_harness")
 def test_what_cannot_be_measured_is_refused_before_training(
     bases: Callable[[str], Path], benchmarks: Path, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from modeconn.errors import ModelError, RunError
 
 SHORT = {"num_train_epochs": 1, "learning_rate": 5e-2, "per_device_train_batch_size": 8}
 SEQUENCE = [make_task("first", 0, num_examples=24), make_task("second", 1, num_examples=24)]
-PROMPTS = ("prompt-tuning", "p-tuning", "prefix-tuning", "loretta-adp")  # these change no weight
+PROMPTS = ("prompt-tuning", "p-tuning", "prefix-tuning", "l2p", "loretta-adp")  # these change no weight
 KINDS = [*RECIPES, "full"]
 OPTIONS = {
     "vera": {"rank": 4},
@@ -25,6 +25,7 @@ OPTIONS = {
     "fourierft": {"adapter_options": {"n_frequency": 16}},
     "boft": {"adapter_options": {"boft_block_size": 4}},
     "loretta-adp": {"adapter_options": {"bottleneck": 4}},
+    "l2p": {"method": "l2p"},
 }
 TARGETED = {"q_proj", "v_proj"}
 

@@ -20,6 +20,7 @@ from modeconn.adapters.kinds.lycoris import LOHA, LOKR
 from modeconn.adapters.kinds.miss import MISS
 from modeconn.adapters.kinds.module import MODULE
 from modeconn.adapters.kinds.oft import OFT
+from modeconn.adapters.kinds.prompt_pool import L2P
 from modeconn.adapters.kinds.prompts import PROMPT_KINDS
 from modeconn.adapters.kinds.randlora import RANDLORA
 from modeconn.adapters.kinds.road import ROAD
@@ -40,6 +41,7 @@ _EVERY = (
     GRALORA,
     HRA,
     IA3,
+    L2P,
     LN_TUNING,
     LOHA,
     LOKR,

@@ -1,4 +1,4 @@
-"""WeGeFT and LoRETTA as PEFT methods: train, save and load them with PEFT's own functions."""
+"""WeGeFT, LoRETTA and L2P as PEFT methods: train, save and load them with PEFT's own functions."""
 
 import lazy_loader
 

@@ -9,7 +9,7 @@ from modeconn.errors import AdapterError
 
 
 def register_methods() -> None:
-    """Let PEFT train, save and load WeGeFT, LoRETTA rep and LoRETTA adp.
+    """Let PEFT train, save and load WeGeFT, LoRETTA rep, LoRETTA adp and L2P.
 
     Needed before `PeftModel.from_pretrained` of such an adapter; importing one of the configs registers its method as
     well. A second call changes nothing.
@@ -23,7 +23,7 @@ def register_methods() -> None:
         >>> PeftType("WEGEFT").value
         'WEGEFT'
     """
-    from modeconn.adapters.methods import loretta_adp, loretta_rep, wegeft  # noqa: F401  (each registers its method)
+    from modeconn.adapters.methods import l2p, loretta_adp, loretta_rep, wegeft  # noqa: F401  (each registers its method)
 
 
 def register(name: str, config_class: type[PeftConfig], model_class: type[BaseTuner]) -> None:

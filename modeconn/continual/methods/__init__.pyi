@@ -6,6 +6,7 @@ from .ewc import OnlineEWC as OnlineEWC
 from .gem import AGEM as AGEM
 from .gem import GEM as GEM
 from .ilora import ILoRA as ILoRA
+from .l2p import L2P as L2P
 from .lwf import LwF as LwF
 from .mcsgd import MCSGD as MCSGD
 from .method import Sequential as Sequential

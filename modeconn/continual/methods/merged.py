@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 
 from modeconn.adapters.adapter import Adapter, combine
+from modeconn.adapters.kinds.table import KINDS
 from modeconn.adapters.truncating import with_factors, without_form
 from modeconn.continual.methods.method import Result, Sequential, State
-from modeconn.continual.starting import FULL
+from modeconn.continual.starting import FULL, RECIPES
 from modeconn.errors import RunError, listed
 
 if TYPE_CHECKING:
@@ -166,9 +167,9 @@ def check_combinable(method: Sequential, run: "Run") -> None:
     Raises:
         RunError: If the adapter has no weight update, or one without exact factors.
     """
-    point = run.point() if run.settings.adapter != FULL else None
-    if point is not None and point.config.kind.has_update:
-        half = combine((0.5, 0.5), (point, run.point()))
+    kind = FULL if run.settings.adapter == FULL else RECIPES[run.settings.adapter].peft_type
+    if kind != FULL and KINDS[kind].has_update:
+        half = combine((0.5, 0.5), (run.point(), run.point()))
         lacking = without_form(with_factors(half, lambda: run.model))  # type: ignore[arg-type, return-value]
         if not lacking:
             return

@@ -1,5 +1,6 @@
 """The methods by name."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from numbers import Integral, Real
@@ -10,6 +11,7 @@ from modeconn.continual.methods.derpp import DERpp
 from modeconn.continual.methods.ewc import EWC, OnlineEWC
 from modeconn.continual.methods.gem import AGEM, GEM
 from modeconn.continual.methods.ilora import ILoRA
+from modeconn.continual.methods.l2p import L2P
 from modeconn.continual.methods.lwf import LwF
 from modeconn.continual.methods.mcsgd import MCSGD
 from modeconn.continual.methods.method import Sequential
@@ -41,6 +43,7 @@ METHODS: Mapping[str, type[Sequential]] = {
         OLoRA,
         MCSGD,
         ProgressivePrompts,
+        L2P,
     )
 }
 
@@ -49,7 +52,7 @@ def make_method(name: str, options: Mapping[str, Any]) -> Sequential:
     """A method from its name and settings.
 
     Raises:
-        RunError: If there is no such method, or a setting is not the method's or is no number where it must be one.
+        RunError: If there is no such method, a setting is not the method's, or its value is of another type.
     """
     if name not in METHODS:
         raise RunError(
@@ -72,6 +75,8 @@ def make_method(name: str, options: Mapping[str, Any]) -> Sequential:
         kinds = get_args(one.type) or (one.type,)
         if one.name in options and (int in kinds or float in kinds):
             _check_number(method, one.name, options[one.name], kinds)
+        elif one.name in options and bool in kinds:
+            method.check(one.name, "true or false", holds=isinstance(options[one.name], bool))
     return method
 
 
@@ -79,5 +84,6 @@ def _check_number(method: Sequential, name: str, value: Any, kinds: tuple[Any, .
     """Raises RunError unless a setting that holds a number holds one, a whole one where only these are known."""
     number, words = (Real, "a number") if float in kinds else (Integral, "a whole number")
     none = type(None) in kinds
-    holds = (value is None and none) or (isinstance(value, number) and not isinstance(value, bool))
+    holds = isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
+    holds = holds or (value is None and none)
     method.check(name, f"{words}, or none" if none else words, holds=holds)

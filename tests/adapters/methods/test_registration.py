@@ -8,11 +8,11 @@ from launches import WITHOUT_QUANTISED
 from peft import LoraConfig, PeftConfig, PeftType, get_peft_config
 from peft.tuners.lora import LoraModel
 
-from modeconn.adapters.methods import LorettaAdpConfig, LorettaRepConfig, WeGeFTConfig, register_methods
+from modeconn.adapters.methods import L2PConfig, LorettaAdpConfig, LorettaRepConfig, WeGeFTConfig, register_methods
 from modeconn.adapters.methods.registration import register
 from modeconn.errors import AdapterError
 
-CONFIGS = {"WEGEFT": WeGeFTConfig, "LORETTA_REP": LorettaRepConfig, "LORETTA_ADP": LorettaAdpConfig}
+CONFIGS = {"WEGEFT": WeGeFTConfig, "LORETTA_REP": LorettaRepConfig, "LORETTA_ADP": LorettaAdpConfig, "L2P": L2PConfig}
 
 
 def in_a_fresh_process(script, *arguments):
