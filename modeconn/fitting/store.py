@@ -43,5 +43,5 @@ class RunFitStore:
 
     def save(self, state: FitState) -> None:
         """Keep a state in place of the one before, whole or not at all."""
-        with self._run.replacing(self._run.partial(_FILE)) as temporary:
-            torch.save(dict(vars(state)), temporary)
+        with self._run.replacing(self._run.partial(_FILE)) as temporary, temporary.open("wb") as file:
+            torch.save(dict(vars(state)), file)  # torch would open the file itself and not say why a disk refuses

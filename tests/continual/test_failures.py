@@ -2,14 +2,13 @@
 
 import errno
 import os
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from disks import files_of_at_most
 from method_runs import short_train
 from safetensors.torch import save_file
 
@@ -44,17 +43,6 @@ def test_a_score_matrix_has_numbers_only() -> None:
         check_score(float("nan"), "first", 2)
     with pytest.raises(EvaluationError, match=r"the base model has no finite loss on first\n.*\n  got: inf\n.*a base"):
         check_score(float("inf"), "first", 0)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Larger files cannot be written meanwhile; nothing else may be."""
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, former[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
 @pytest.mark.parametrize("size", [0, 100, 3000, 60_000])

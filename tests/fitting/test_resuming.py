@@ -1,14 +1,17 @@
 """A fit that was killed or interrupted and started again ends with the same bits as one that went straight."""
 
+import errno
 import json
+import os
 
 import pytest
 import torch
+from disks import files_of_at_most
 from fit_toys import Killed, Memory, Place, half_circle, noise, noisy_ring, plane_model, ring
 from short_fits import STEPS, bits, language_fit, toy_fit
 
 import modeconn as mc
-from modeconn.errors import FitError
+from modeconn.errors import FitError, RunError
 from modeconn.fitting import fit_curve
 from modeconn.fitting.state import FitState
 from modeconn.fitting.store import RunFitStore
@@ -43,6 +46,17 @@ def test_a_fit_is_resumed_from_its_run_folder(ends_and_model, words, tmp_path):
         assert RunFitStore(run).load().step == 4
         resumed = language_fit(ends_and_model, words, RunFitStore(run))
     assert bits(resumed) == bits(straight)
+
+
+@pytest.mark.parametrize("size", [0, 3000])
+def test_a_state_that_the_disk_does_not_take_leaves_the_one_before(size, tmp_path):
+    with RunFolder.open(tmp_path / "run", command="fit", settings={}) as run:
+        store = RunFitStore(run)
+        store.save(FitState(step=4))
+        told = rf"cannot write .*fit-state.pt\n  expected: .*\n  got: {os.strerror(errno.EFBIG)}\n"
+        with files_of_at_most(size), pytest.raises(RunError, match=told):
+            store.save(FitState(step=8, bends=[torch.ones(20_000)]))
+        assert store.load().step == 4
 
 
 def test_a_fit_that_is_interrupted_between_two_steps_goes_on_from_there():
