@@ -21,20 +21,32 @@ def fast_linear() -> Iterator[None]:
     if not _serves():
         yield
         return
-    with _OneDNN():
+    with LinearCalls(_fits, _product):
         yield
 
 
-class _OneDNN(TorchFunctionMode):
-    """Takes the calls of `linear`, and of `addmm` as GPT-2's layers make them."""
+class LinearCalls(TorchFunctionMode):
+    """Takes the calls of `linear`, and of `addmm` as GPT-2's layers make them.
+
+    Args:
+        fits: Whether a call is taken, by what it reads, its weight `[out, in]` and its bias or None.
+        product: What stands for it.
+    """
+
+    def __init__(self, fits: Callable[..., bool], product: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self._fits, self._product = fits, product
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None  # noqa: ANN401
     ) -> Any:  # noqa: ANN401  # fmt: skip
-        if func is functional.linear and not kwargs and _fits(args[0], args[1], *args[2:]):
-            return _product(args[0], args[1], args[2] if len(args) > 2 else None)
-        if func is torch.addmm and not kwargs and _fits(args[1], args[2], args[0]) and args[0].ndim == 1:
-            return _product(args[1], args[2].T, args[0])
+        call = None
+        if func is functional.linear and not kwargs:
+            call = args[0], args[1], args[2] if len(args) > 2 else None
+        elif func is torch.addmm and not kwargs and args[0].ndim == 1:
+            call = args[1], args[2].T, args[0]
+        if call is not None and self._fits(*call):
+            return self._product(*call)
         return func(*args, **(kwargs or {}))
 
 

@@ -1,18 +1,18 @@
 """Products of float32 matrices, rounded where that is declared; weights, residual stream, norms and loss are not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from modeconn.errors import ModelError, listed
 from modeconn.models.family import reads_packed
-from modeconn.models.fast_linear import fast_linear, is_large
+from modeconn.models.fast_linear import LinearCalls, fast_linear, is_large
 from modeconn.models.point_model import PointModel
 
 MatmulPrecision = Literal["float32", "tf32", "bfloat16"]
@@ -111,37 +111,17 @@ def _in_bfloat16(module: nn.Module) -> Iterator[None]:
     Rounded logits alone would move the loss more than all layers below.
     """
     head = getattr(module, "get_output_embeddings", lambda: None)()
-    with _Rounded(getattr(head, "weight", None)):
+    with LinearCalls(partial(_fits, getattr(head, "weight", None)), _product):
         yield
 
 
-class _Rounded(TorchFunctionMode):
-    """Takes the calls of `linear`, and of `addmm` as GPT-2's layers make them.
-
-    Args:
-        kept: A weight whose products are not rounded.
-    """
-
-    def __init__(self, kept: torch.Tensor | None) -> None:
-        super().__init__()
-        self._kept = kept
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401  # fmt: skip
-        if func is functional.linear and not kwargs and self._fits(args[0], args[1]):
-            return _product(args[0], args[1], args[2] if len(args) > 2 else None)
-        if func is torch.addmm and not kwargs and args[0].ndim == 1 and self._fits(args[1], args[2].T):
-            return _product(args[1], args[2].T, args[0])
-        return func(*args, **(kwargs or {}))
-
-    def _fits(self, read: Any, weight: Any) -> bool:  # noqa: ANN401
-        """Whether a product is one of plain float32 matrices of a layer, and large."""
-        return (
-            weight is not self._kept
-            and all(type(one) in (torch.Tensor, nn.Parameter) and one.dtype == torch.float32 for one in (read, weight))
-            and is_large(read, weight)
-        )
+def _fits(kept: torch.Tensor | None, read: Any, weight: Any, bias: Any) -> bool:  # noqa: ANN401, ARG001
+    """Whether a product is a large one of plain float32 matrices, and not of the weight that is kept exact."""
+    return (
+        weight is not kept
+        and all(type(one) in (torch.Tensor, nn.Parameter) and one.dtype == torch.float32 for one in (read, weight))
+        and is_large(read, weight)
+    )
 
 
 def _product(read: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
