@@ -49,6 +49,16 @@ def predictors(pairs: pd.DataFrame, *, num_resamples: int = 1000) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
+def by_setting(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The same for each setting, whose name stands in the first column."""
+    parts = [
+        predictors(own.reset_index(drop=True)).assign(setting=setting)
+        for setting, own in pairs.groupby("setting", sort=False)
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    return table[["setting", *(name for name in table.columns if name != "setting")]]
+
+
 def _ranks(pairs: pd.DataFrame, columns: Sequence[str], keys: Sequence[str]) -> np.ndarray:
     """Ranks of two columns inside each group, as shares of it and centred, `[N, 2]`."""
     groups = [pairs[key] for key in keys] or [np.zeros(len(pairs))]
@@ -95,14 +105,7 @@ def main() -> None:
     parser.add_argument("tables", nargs="+", type=Path)
     parser.add_argument("--output-dir", type=Path, required=True)
     arguments = parser.parse_args()
-    parts = []
-    for file in arguments.tables:
-        pairs = pd.read_csv(file)
-        pairs = pairs if "setting" in pairs.columns else pairs.assign(setting=file.parents[1].name)
-        for setting, own in pairs.groupby("setting", sort=False):
-            parts.append(predictors(own.reset_index(drop=True)).assign(setting=setting))
-    table = pd.concat(parts, ignore_index=True)
-    table = table[["setting", *(name for name in table.columns if name != "setting")]]
+    table = pd.concat([by_setting(pd.read_csv(file)) for file in arguments.tables], ignore_index=True)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.output_dir / "predictors.csv", index=False, float_format="%.4g")
     print(table.round(2).to_string(index=False))

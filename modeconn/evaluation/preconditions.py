@@ -1,10 +1,11 @@
 """What is checked before a sweep, whatever it sweeps over: the table `checks` of its result."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from modeconn.adapters.adapter import Adapter
+from modeconn.evaluation.batch_independence import check_rows_alone
 from modeconn.evaluation.gate import check_ends, check_repeatable
 from modeconn.evaluation.processes import processes_of
 from modeconn.models.point_model import Encoded, PointModel
@@ -42,17 +43,28 @@ def preconditions(
         policy for them, and `{called}_agree_with_peft_within` (checkpoint -> relative to 1 + loss).
 
     Raises:
-        EvaluationError: If the model is not deterministic, a checkpoint is not what PEFT loads, or a loss is not
-            finite.
+        EvaluationError: If the model is not deterministic, a row's loss depends on the batch, a checkpoint is not what
+            PEFT loads, or a loss is not finite.
     """
-    work: list[Callable[[], Any]] = [partial(check_repeatable, model, path.start, encoded)]
+    work: list[Callable[[], Any]] = [
+        partial(check_repeatable, model, path.start, encoded),
+        partial(check_rows_alone, model, path.start, encoded),
+    ]
     if against_peft:
         work += [partial(check_ends, model, [one], encoded) for one in checkpoints]
-    repeatable, *agreeing = processes_of(store).share(work, lambda one: one())
+    repeatable, _, *agreeing = processes_of(store).share(work, lambda one: one())
     found: dict[str, Any] = {"repeatable_within": repeatable}
     found["truncated_examples"] = {one.task: one.num_truncated for one in encoded}
     if path.heads:
         found["heads"] = path.heads
     if against_peft:
-        found[f"{called}_agree_with_peft_within"] = {name: worst for one in agreeing for name, worst in one.items()}
+        found[f"{called}_agree_with_peft_within"] = _largest(agreeing)
+    return found
+
+
+def _largest(several: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The largest number of each name: two checkpoints may have one."""
+    found: dict[str, float] = {}
+    for name, number in (pair for one in several for pair in one.items()):
+        found[name] = max(number, found.get(name, number))
     return found

@@ -88,9 +88,9 @@ def test_the_settings_of_intervals_are_followed(
     assert bands["high"].to_numpy() == pytest.approx(band["high"].to_numpy(), rel=1e-6)
 
 
-def test_a_tolerance_in_nats_chooses_the_positions(short: list[str], tmp_path: Path) -> None:
+def test_a_tolerance_in_nats_chooses_the_positions(line: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert main([*short, "--absolute-tolerance", "0.5", "--output-dir", str(out)]) == 0
+    assert main([*line, "--absolute-tolerance", "0.5", "--output-dir", str(out)]) == 0
     assert (read_csv(out / "resolution.csv")["tolerance"] == 0.5).all()
     assert read_csv(out / "profile.csv")["t"].nunique() == 21
 

@@ -157,7 +157,7 @@ def test_a_tolerance_chooses_the_positions_and_is_reported(
     line: list[str], task_folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main([*line, "--tasks", task_folders[0], "--tolerance", "0.05", "--output-dir", str(out)]) == 0
+    assert main([*line, "--tasks", task_folders[0], "--tolerance", "0.01", "--output-dir", str(out)]) == 0
     resolution = read_csv(out / "resolution.csv")
     positions = read_csv(out / "profile.csv")["t"]
     assert resolution["resolved"].all()

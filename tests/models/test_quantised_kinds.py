@@ -79,8 +79,12 @@ def test_pissa_with_its_first_factors_runs_beside_rounded_weights(quantization, 
     trained = make(peft.LoraConfig, r=2, init_lora_weights="pissa")
     point = mc.Adapter.from_pretrained(trained, initial=start)
     model = mc.AdapterModel.from_pretrained(base, adapters=[point], quantization=quantization)
-    line = mc.LinearPath(point, mc.Adapter.from_pretrained(make(peft.LoraConfig, r=2)))
-    mc.evaluate_path(line, model, [random_task()], num_points=3)
+    line = mc.LinearPath(point, mc.Adapter.from_pretrained(make(peft.LoraConfig, r=2), name="other"))
+    profile = mc.evaluate_path(line, model, [random_task()], num_points=3)
+    agree = profile.checks[line.name]["ends_agree_with_peft_within"]
+    assert len(agree) == 2  # both ends were compared with PEFT, beside the same rounded weights
+    assert max(agree.values()) < 1e-4
+    assert profile.frame["loss"].nunique() == 3
 
 
 def test_what_peft_cannot_load_beside_a_base_is_told(make, base):
