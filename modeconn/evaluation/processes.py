@@ -1,7 +1,7 @@
 """Points measured once: kept ones come from the store, the others are shared by the processes of a launch.
 
-A point is measured as a whole by one process; where fewer points are left than there are processes, each of a point's
-tasks is. Batches stay as they are, so that the numbers do not depend on who measured them.
+A point is measured as a whole by one process; where fewer points are left than there are processes, all of them take
+their share of each point's batches. These stay as they are, so that the numbers do not depend on who measured them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from modeconn.models.shares import Share, alone
 from modeconn.runs.processes import Processes
 
 if TYPE_CHECKING:
     from modeconn.evaluation.records import PointStore
 
-Measure = Callable[[int, Sequence[int]], pd.DataFrame]  # a point's and its tasks' numbers -> records
+Measure = Callable[[int, Share], pd.DataFrame]  # a point's number, and who scores which batches -> records
 
 
 def processes_of(store: "PointStore | None") -> Processes:
@@ -24,14 +25,13 @@ def processes_of(store: "PointStore | None") -> Processes:
 
 
 def point_records(
-    keys: Sequence[str], measure: Measure, *, num_tasks: int, store: "PointStore | None" = None
+    keys: Sequence[str], measure: Measure, *, store: "PointStore | None" = None
 ) -> Iterator[pd.DataFrame]:
     """The records of points one after the other, kept in the store as they come.
 
     Args:
         keys: One name a point, under which it is kept; not used without a store.
-        measure: Measures some tasks of one point; one row for each task and example, tasks in order.
-        num_tasks: M; a point's tasks are `range(M)`.
+        measure: Measures one point, alone or with all processes; one row for each task and example.
         store: Keeps finished points; that of a launch (with `processes`) shares the points over its processes.
 
     Yields:
@@ -39,7 +39,7 @@ def point_records(
     """
     processes = processes_of(store)
     kept = processes.from_main(lambda: _kept(keys, store))
-    fresh = _measured([n for n in range(len(keys)) if n not in kept], measure, num_tasks, processes)
+    fresh = _measured([n for n in range(len(keys)) if n not in kept], measure, processes)
     for number, key in enumerate(keys):
         if number in kept:
             yield kept[number]
@@ -58,17 +58,13 @@ def _kept(keys: Sequence[str], store: "PointStore | None") -> dict[int, pd.DataF
     return {number: records for number, records in found.items() if records is not None}
 
 
-def _measured(numbers: Sequence[int], measure: Measure, num_tasks: int, processes: Processes) -> Iterator[pd.DataFrame]:
-    """The records of points that are not known yet: a point a process, then the tasks of those that are left over."""
+def _measured(numbers: Sequence[int], measure: Measure, processes: Processes) -> Iterator[pd.DataFrame]:
+    """The records of points that are not known yet: a point a process, then those left over by all together."""
     count = processes.count
     whole = len(numbers) - len(numbers) % count
     for first in range(0, whole, count):
         mine = numbers[first + processes.index]
-        for outcome in processes.outcomes(partial(measure, mine, range(num_tasks))):
+        for outcome in processes.outcomes(partial(measure, mine, alone)):
             yield outcome.result()  # those before a point that failed are kept
-    if whole == len(numbers):
-        return
-    pieces = [(number, task) for number in numbers[whole:] for task in range(num_tasks)]
-    parts = processes.share(pieces, lambda piece: measure(piece[0], [piece[1]]))
-    for first in range(0, len(pieces), num_tasks):
-        yield pd.concat(parts[first : first + num_tasks], ignore_index=True)
+    for number in numbers[whole:]:
+        yield measure(number, processes.share)

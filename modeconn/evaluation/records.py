@@ -14,6 +14,7 @@ from modeconn.evaluation.gate import check_finite
 from modeconn.evaluation.keys import point_keys
 from modeconn.evaluation.processes import point_records
 from modeconn.models.point_model import Encoded, PointModel
+from modeconn.models.shares import Share, alone
 from modeconn.paths.path import Path
 
 
@@ -85,11 +86,10 @@ class Records:
     ) -> Iterator[pd.DataFrame]:
         """The records of points, by their numbers, that are kept under keys."""
 
-        def measure(number: int, tasks: Sequence[int]) -> pd.DataFrame:
-            own = [self._encoded[task] for task in tasks]
-            return example_records(self._model, point(number), own, where[number])
+        def measure(number: int, share: Share) -> pd.DataFrame:
+            return example_records(self._model, point(number), self._encoded, where[number], share=share)
 
-        return point_records(keys, measure, num_tasks=len(self._encoded), store=self._store)
+        return point_records(keys, measure, store=self._store)
 
 
 def placed(records: pd.DataFrame, path: str, t: float) -> pd.DataFrame:
@@ -121,7 +121,9 @@ def task_means(records: pd.DataFrame, encoded: Sequence[Encoded]) -> pd.DataFram
     return pd.DataFrame(rows, columns=names)
 
 
-def example_records(model: PointModel, point: Adapter, encoded: Sequence[Encoded], where: str) -> pd.DataFrame:
+def example_records(
+    model: PointModel, point: Adapter, encoded: Sequence[Encoded], where: str, *, share: Share = alone
+) -> pd.DataFrame:
     """What every example of every task gives at a point.
 
     Args:
@@ -129,6 +131,7 @@ def example_records(model: PointModel, point: Adapter, encoded: Sequence[Encoded
         point: The point.
         encoded: The splits.
         where: The position in words, for messages.
+        share: Who scores which of the batches.
 
     Returns:
         One row for each task and example: task, example, loss_sum (nats), num_tokens, score; output (text) and ended,
@@ -138,7 +141,7 @@ def example_records(model: PointModel, point: Adapter, encoded: Sequence[Encoded
         EvaluationError: If a loss is not finite.
     """
     frames = []
-    for split, sums in zip(encoded, model.evaluate(point, encoded), strict=True):
+    for split, sums in zip(encoded, model.evaluate(point, encoded, share), strict=True):
         check_finite(sums.loss_sum, f"{split.task}/{split.split} at {where}", task=split.task)
         columns = {
             "task": split.task,

@@ -42,6 +42,7 @@ from modeconn.models.prompted import room_for_prompts
 from modeconn.models.quantised import loading_options
 from modeconn.models.reference import reference_of
 from modeconn.models.scoring import score_split
+from modeconn.models.shares import RowScores, Share, alone
 from modeconn.models.splits import encode_split
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
@@ -213,18 +214,19 @@ class AdapterModel:
             settings=settings,
         )
 
-    def evaluate(self, point: Adapter, encoded: Sequence[EncodedTask]) -> list[ExampleSums]:
+    def evaluate(self, point: Adapter, encoded: Sequence[EncodedTask], share: Share = alone) -> list[ExampleSums]:
         """Per-example sums of every split at a point; the model is afterwards what it was before.
 
         Args:
             point: Where on a path, or a checkpoint.
             encoded: Splits from `encode`; there is one result for each.
+            share: Who scores which batches: all that take part call this, and get the same.
 
         Raises:
             ModelError: If the point does not fit.
         """
         with self.at(point) as module:
-            return [example_sums(self, module, split) for split in encoded]
+            return [example_sums(self, module, split, share=share) for split in encoded]
 
     @contextmanager
     def at(self, point: Adapter) -> Iterator[nn.Module]:
@@ -253,7 +255,7 @@ class AdapterModel:
         """Whether the base has a parameter of this name."""
         return Weights(self.module).has(parameter)
 
-    def score_rows(self, module: nn.Module, encoded: EncodedTask) -> tuple[np.ndarray, np.ndarray]:
+    def score_rows(self, module: nn.Module, encoded: EncodedTask, share: Share = alone) -> RowScores:
         """Loss and correctness of the rows that the batches hold, by any module of this architecture.
 
         Returns:
@@ -263,7 +265,7 @@ class AdapterModel:
         Raises:
             ModelError: If the memory is too small for a single row; batches that do not fit are taken in halves.
         """
-        return score_split(self, module, encoded)
+        return score_split(self, module, encoded, share=share)
 
     def row_tokens(self, encoded: EncodedTask) -> np.ndarray:
         """Scored tokens of every row, `[R]`."""

@@ -12,6 +12,7 @@ from modeconn.models.batch_room import Room
 from modeconn.models.encoded import EncodedTask, ExampleSums, Outputs, pad, reduce_rows
 from modeconn.models.family import Causal, Classifier, Family, Seq2Seq
 from modeconn.models.halving import in_halves
+from modeconn.models.shares import Share, alone
 from modeconn.tasks.batching import token_budget_batches
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.questions import (
@@ -52,19 +53,20 @@ def questions_for(
     return continuation_questions(task, split, tokenizer, max_length=max_length, settings=settings)
 
 
-def example_sums(model: "AdapterModel", module: nn.Module, split: EncodedTask) -> ExampleSums:
+def example_sums(model: "AdapterModel", module: nn.Module, split: EncodedTask, *, share: Share = alone) -> ExampleSums:
     """Per-example sums of a split by a module that is at a point; scores of written answers where the task asks.
 
     Args:
         model: The model.
         module: The module.
         split: The split.
+        share: Who scores and writes which of its batches.
     """
-    sums = reduce_rows(split, *model.score_rows(module, split))
+    sums = reduce_rows(split, *model.score_rows(module, split, share))
     if split.questions is None:
         return sums
     ends = end_tokens(model)
-    tokens = write(model, module, split)
+    tokens = write(model, module, split, share=share)
     outputs = Outputs(
         texts=tuple(decoded(model, row, ends) for row in tokens),
         ended=tuple(row[-1] in ends for row in tokens),
@@ -75,7 +77,12 @@ def example_sums(model: "AdapterModel", module: nn.Module, split: EncodedTask) -
 
 @torch.inference_mode()
 def write(
-    model: "AdapterModel", module: nn.Module, split: EncodedTask, examples: Sequence[int] | None = None
+    model: "AdapterModel",
+    module: nn.Module,
+    split: EncodedTask,
+    examples: Sequence[int] | None = None,
+    *,
+    share: Share = alone,
 ) -> list[tuple[int, ...]]:
     """The likeliest token after the likeliest token, until the end of the text or `num_new` tokens.
 
@@ -86,6 +93,7 @@ def write(
         module: Any module of this architecture.
         split: The split, with questions.
         examples: Numbers of the examples; all by default.
+        share: Who writes which of the batches.
 
     Returns:
         The new tokens of every example, the end of the text included where it was reached.
@@ -96,7 +104,6 @@ def write(
     numbers = list(range(len(questions.contexts)) if examples is None else examples)
     lengths = [len(questions.contexts[number]) + questions.num_new for number in numbers]
     ends = end_tokens(model)
-    found: dict[int, tuple[int, ...]] = {}
 
     def answers(group: Sequence[int]) -> dict[int, tuple[int, ...]]:
         rows = [Row(questions.contexts[number], (), number, questions.lead) for number in group]
@@ -104,16 +111,16 @@ def write(
         tokens = (_with_cache if hasattr(module, "generate") else _without_cache)(model, module, rows, questions, ends)
         return {number: _until_end(row, ends) for number, row in zip(group, tokens.tolist(), strict=True)}
 
-    for places in token_budget_batches(lengths, split.settings.token_budget):
-        group = [numbers[place] for place in places]
-        several = in_halves(
+    def written(places: Sequence[int]) -> list[dict[int, tuple[int, ...]]]:
+        return in_halves(
             answers,
-            group,
+            [numbers[place] for place in places],
             lambda number: len(questions.contexts[number]) + questions.num_new,
             room=Room(model.memory.writing),
         )
-        for some in several:
-            found |= some
+
+    groups = share(token_budget_batches(lengths, split.settings.token_budget), written)
+    found = {number: row for halves in groups for some in halves for number, row in some.items()}
     return [found[number] for number in numbers]
 
 

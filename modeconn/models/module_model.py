@@ -18,6 +18,7 @@ from modeconn.models.code_identity import architecture_identity, function_identi
 from modeconn.models.encoded import ExampleSums
 from modeconn.models.norm_statistics import is_statistic, own_statistics, running_norms, statistics_of
 from modeconn.models.placing import check_fits, placed
+from modeconn.models.shares import RowScores, Share, alone
 
 LossFunction = Callable[[Any, torch.Tensor], torch.Tensor]
 ScoreFunction = Callable[[Any, torch.Tensor], torch.Tensor]
@@ -248,23 +249,25 @@ class ModuleModel:
         with self._statistics(module):
             yield module
 
-    def evaluate(self, point: Adapter, encoded: Sequence[TensorSplit]) -> list[ExampleSums]:
+    def evaluate(self, point: Adapter, encoded: Sequence[TensorSplit], share: Share = alone) -> list[ExampleSums]:
         """Per-example sums of every split at a point."""
         with self.at(point) as module:
-            scored = [self.score_rows(module, split) for split in encoded]
+            scored = [self.score_rows(module, split, share) for split in encoded]
         return [ExampleSums(loss, np.ones(len(loss), dtype=np.int64), score) for loss, score in scored]
 
     @torch.inference_mode()
-    def score_rows(self, module: nn.Module, encoded: TensorSplit) -> tuple[np.ndarray, np.ndarray]:
+    def score_rows(self, module: nn.Module, encoded: TensorSplit, share: Share = alone) -> RowScores:
         """Loss and score of all examples, `[N]` each, float64."""
-        losses, scores = [], []
-        for start in range(0, len(encoded.inputs), self.batch_size):
+
+        def scored(start: int) -> np.ndarray:
             piece = slice(start, start + self.batch_size)
             targets = encoded.targets[piece].to(self.device)
             outputs = module(encoded.inputs[piece].to(self.device))
-            losses.append(self.loss(outputs, targets).double().cpu())
-            scores.append(self.score(outputs, targets).double().cpu())
-        return torch.cat(losses).numpy(), torch.cat(scores).numpy()
+            both = self.loss(outputs, targets), self.score(outputs, targets)
+            return np.stack([one.double().cpu().numpy() for one in both])
+
+        loss, score = np.concatenate(share(range(0, len(encoded.inputs), self.batch_size), scored), axis=1)
+        return loss, score
 
     def row_tokens(self, encoded: TensorSplit) -> np.ndarray:
         """1 a row."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.models.encoded import ExampleSums
+from modeconn.models.shares import RowScores, Share, alone
 
 
 class Encoded(Protocol):
@@ -103,7 +104,7 @@ class PointModel(Protocol):
         """A split of a task, read once."""
         ...
 
-    def evaluate(self, point: Adapter, encoded: Sequence[Any]) -> list[ExampleSums]:
+    def evaluate(self, point: Adapter, encoded: Sequence[Any], share: Share = alone) -> list[ExampleSums]:
         """Per-example sums at a point; the model is afterwards what it was before."""
         ...
 
@@ -115,7 +116,7 @@ class PointModel(Protocol):
         """The model at a point, loaded in a way that is independent of `at`."""
         ...
 
-    def score_rows(self, module: nn.Module, encoded: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
+    def score_rows(self, module: nn.Module, encoded: Any, share: Share = alone) -> RowScores:  # noqa: ANN401
         """Loss and score of all rows, `[R]` each."""
         ...
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from modeconn.models.encoded import Batch, EncodedTask
 from modeconn.models.family import score_batch
 from modeconn.models.halving import in_halves
 from modeconn.models.matmul_precision import products
+from modeconn.models.shares import RowScores, Share, alone
 
 if TYPE_CHECKING:
     from modeconn.models.adapter_model import AdapterModel
@@ -20,13 +22,14 @@ _Scored = tuple[torch.Tensor, torch.Tensor]
 
 
 @torch.inference_mode()
-def score_split(model: "AdapterModel", module: nn.Module, encoded: EncodedTask) -> tuple[np.ndarray, np.ndarray]:
+def score_split(model: "AdapterModel", module: nn.Module, encoded: EncodedTask, *, share: Share = alone) -> RowScores:
     """Loss and correctness of the rows that the batches hold.
 
     Args:
         model: Family, padding and device.
         module: Any module of this architecture.
         encoded: The split.
+        share: Who scores which of the batches, which stay what they are.
 
     Returns:
         `[R]` float64 losses in nats and `[R]` floats in {0, 1}, in the order of the split's rows; NaN for rows that no
@@ -40,24 +43,31 @@ def score_split(model: "AdapterModel", module: nn.Module, encoded: EncodedTask) 
         for tokens in (encoded.allowed, encoded.rows.label_tokens)
     )
     score = partial(score_batch, model.family, module, allowed=allowed, choices=choices)
-    rows, begin, scored = encoded.rows.rows, 0, []
+    rows = encoded.rows.rows
     with products(model, module):
         room = model.memory.room((encoded.task, encoded.split), module, partial(_probed, model, encoded, score))
-        for whole in encoded.batches:
-            numbers = encoded.order[begin : (begin := begin + len(whole.targets))]
-            part = partial(_part, model, encoded, whole)
-            scored += in_halves(
-                lambda some, part=part: score(part(some).to(model.device)),
-                numbers,
+
+        def scored(batch: tuple[Batch, Sequence[int]]) -> np.ndarray:
+            part = partial(_part, model, encoded, batch[0])
+            halves = in_halves(
+                lambda some: score(part(some).to(model.device)),
+                batch[1],
                 lambda row: model.family.length(rows[row]),
                 room=room,
-                size=lambda some, part=part: part(some).num_tokens,
+                size=lambda some: part(some).num_tokens,
             )
-    order = np.asarray(encoded.order)
-    loss, correct = (np.full(len(rows), np.nan) for _ in range(2))
-    loss[order] = torch.cat([pair[0] for pair in scored]).double().cpu().numpy()
-    correct[order] = torch.cat([pair[1] for pair in scored]).double().cpu().numpy()
-    return loss, correct
+            return np.stack([torch.cat(one).double().cpu().numpy() for one in zip(*halves, strict=True)])
+
+        several = share(list(zip(encoded.batches, _numbers(encoded), strict=True)), scored)
+    found = np.full((2, len(rows)), np.nan)
+    found[:, np.asarray(encoded.order)] = np.concatenate(several, axis=1)
+    return found[0], found[1]
+
+
+def _numbers(encoded: EncodedTask) -> list[Sequence[int]]:
+    """The numbers of the rows in every batch."""
+    ends = accumulate((len(batch.targets) for batch in encoded.batches), initial=0)
+    return [encoded.order[begin:end] for begin, end in pairwise(ends)]
 
 
 def _part(model: "AdapterModel", encoded: EncodedTask, whole: Batch, rows: Sequence[int]) -> Batch:

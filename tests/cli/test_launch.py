@@ -33,11 +33,11 @@ from modeconn.evaluation import records
 
 real, points = records.example_records, []
 
-def measured(*arguments):
+def measured(*arguments, **options):
     points.append(arguments)
     if os.environ["RANK"] == "1" and len(points) == 2:
         BREAK
-    return real(*arguments)
+    return real(*arguments, **options)
 
 records.example_records = measured
 sys.exit(main(json.loads(sys.argv[1])))
@@ -63,7 +63,20 @@ def commands(adapters: Callable[..., Path], task_folders: list[str], written: st
     a, b, c = (str(adapters("llama", seed)) for seed in (1, 2, 3))
     first = task_folders[0]
     return {
-        "grid": ["evaluate", "--start", a, "--end", b, "--tasks", first, written, "--num-points", "4"],
+        "grid": [
+            "evaluate",
+            "--start",
+            a,
+            "--end",
+            b,
+            "--tasks",
+            first,
+            written,
+            "--num-points",
+            "4",
+            "--token-budget",
+            "90",
+        ],
         "resolved": ["evaluate", "--points", a, b, "--tasks", first, "--tolerance", "0.3"],
         "precise": ["evaluate", "--points", a, b, "--tasks", *task_folders, "--precision", "0.5", "--num-points", "3"],
         "plane": ["plane", "--points", a, b, c, "--tasks", *task_folders, "--num-points", "3"],
@@ -139,7 +152,7 @@ def test_a_process_that_ends_early_ends_all_and_finished_points_are_kept(
     assert kept(tmp_path / "run") == finished
 
     real, points = records.example_records, []
-    monkeypatch.setattr(records, "example_records", lambda *given: points.append(given) or real(*given))
+    monkeypatch.setattr(records, "example_records", lambda *given, **more: points.append(given) or real(*given, **more))
     assert main(arguments) == 0
     assert len(points) == 4 - finished
     assert tables(tmp_path / "run") == tables(alone / "grid")

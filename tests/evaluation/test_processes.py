@@ -1,6 +1,6 @@
 """Processes share points and checks; whoever measured them, the numbers are the same, and errors reach all."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from launches import launch, together
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.gate import LossesNotFinite
 from modeconn.evaluation.processes import point_records
+from modeconn.models.shares import Share, alone
 from modeconn.runs.processes import Processes, launched
 
 
@@ -29,58 +30,60 @@ class Store:
         self.kept[key] = records
 
 
-def records(point: int, tasks: Any) -> pd.DataFrame:
-    """Records whose numbers tell the point and the task."""
-    return pd.concat(
-        [pd.DataFrame({"task": f"task {task}", "example": [0, 1], "loss_sum": [point + task / 10, point + 0.5]})
-         for task in tasks], ignore_index=True
-    )  # fmt: skip
-
-
-def whole(points: int, num_tasks: int) -> list[pd.DataFrame]:
-    return [records(point, range(num_tasks)) for point in range(points)]
+def records(point: int, share: Share = alone) -> pd.DataFrame:
+    """Records whose numbers tell the point and the batch."""
+    return pd.DataFrame({"batch": range(5), "loss_sum": share(range(5), lambda batch: point + batch / 10)})
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-@pytest.mark.parametrize(("points", "num_tasks"), [(0, 1), (1, 1), (1, 3), (6, 2), (7, 2), (8, 1)])
-def test_the_records_of_all_points_reach_all_processes_in_order(count: int, points: int, num_tasks: int) -> None:
+@pytest.mark.parametrize("points", [0, 1, 6, 7, 8])
+def test_the_records_of_all_points_reach_all_processes_in_order(count: int, points: int) -> None:
     keys = [f"point {number}" for number in range(points)]
 
     def work(processes: Processes) -> list[pd.DataFrame]:
-        return list(point_records(keys, records, num_tasks=num_tasks, store=Store(processes)))
+        return list(point_records(keys, records, store=Store(processes)))
 
     for found in together(count, work):
         assert len(found) == points
-        for one, expected in zip(found, whole(points, num_tasks), strict=True):
-            pd.testing.assert_frame_equal(one, expected)
+        for point, one in enumerate(found):
+            pd.testing.assert_frame_equal(one, records(point))
 
 
-def test_every_piece_is_measured_once_and_points_are_whole_as_long_as_they_suffice() -> None:
-    measured: Counter[tuple[int, tuple[int, ...]]] = Counter()
+def test_every_batch_is_scored_once_and_points_are_whole_as_long_as_they_suffice() -> None:
+    scored: Counter[tuple[int, int]] = Counter()
+    scorers: dict[int, set[int]] = defaultdict(set)
 
-    def measure(point: int, tasks: Any) -> pd.DataFrame:
-        measured[point, tuple(tasks)] += 1
-        return records(point, tasks)
+    def work(processes: Processes) -> list[pd.DataFrame]:
+        def measure(point: int, share: Share) -> pd.DataFrame:
+            def score(batch: int) -> int:
+                scored[point, batch] += 1
+                scorers[point].add(processes.index)
+                return batch
 
-    together(3, lambda own: list(point_records(["k"] * 7, measure, num_tasks=2, store=Store(own))))
-    assert measured == {**{(point, (0, 1)): 1 for point in range(6)}, (6, (0,)): 1, (6, (1,)): 1}
+            return pd.DataFrame({"batch": share(range(5), score)})
+
+        return list(point_records(["k"] * 7, measure, store=Store(processes)))
+
+    together(3, work)
+    assert scored == {(point, batch): 1 for point in range(7) for batch in range(5)}
+    assert [len(scorers[point]) for point in range(7)] == [1, 1, 1, 1, 1, 1, 3]
 
 
 def test_the_main_process_alone_keeps_and_is_asked_for_what_is_kept() -> None:
     measured: list[int] = []
     stores: list[Store] = []
 
-    def measure(point: int, tasks: Any) -> pd.DataFrame:
+    def measure(point: int, share: Share) -> pd.DataFrame:
         measured.append(point)
-        return records(point, tasks)
+        return records(point, share)
 
     def work(processes: Processes) -> list[pd.DataFrame]:
-        store = Store(processes, {"1": records(1, range(2))} if processes.is_main else {"0": records(9, range(2))})
+        store = Store(processes, {"1": records(1)} if processes.is_main else {"0": records(9)})
         stores.append(store)
-        return list(point_records([*"0123"], measure, num_tasks=2, store=store))
+        return list(point_records([*"0123"], measure, store=store))
 
     for found in together(2, work):
-        pd.testing.assert_frame_equal(pd.concat(found), pd.concat(whole(4, 2)))
+        pd.testing.assert_frame_equal(pd.concat(found), pd.concat(map(records, range(4))))
     assert set(measured) == {0, 2, 3}
     assert sorted(store.saved for store in stores) == [[], ["0", "2", "3"]]
 
@@ -88,14 +91,14 @@ def test_the_main_process_alone_keeps_and_is_asked_for_what_is_kept() -> None:
 def test_an_error_of_one_process_is_raised_in_all_and_points_before_it_are_kept() -> None:
     stores: dict[int, Store] = {}
 
-    def measure(point: int, tasks: Any) -> pd.DataFrame:
+    def measure(point: int, share: Share) -> pd.DataFrame:
         if point == 3:
             raise LossesNotFinite("first/test at t=0.3", np.array([4, 2]), task="first")
-        return records(point, tasks)
+        return records(point, share)
 
     def work(processes: Processes) -> None:
         stores[processes.index] = Store(processes)
-        list(point_records([*"0123456"], measure, num_tasks=2, store=stores[processes.index]))
+        list(point_records([*"0123456"], measure, store=stores[processes.index]))
 
     for error in together(2, work):
         assert isinstance(error, LossesNotFinite)
@@ -155,7 +158,7 @@ processes = Processes.joined(patience=timedelta(seconds=2))
 sys.stdout.write(f"{processes.gathered(lambda: processes.index + 1)} {processes.device('cpu')}\\n")  # in one piece
 sys.stdout.flush()
 if not processes.is_main:
-    time.sleep(4)
+    time.sleep(8)
     sys.exit(0)
 try:
     processes.gathered(lambda: 0)

@@ -18,6 +18,7 @@ from modeconn.evaluation.interpolant import Interpolant
 from modeconn.evaluation.profile import Profile
 from modeconn.evaluation.resolution import RESOLUTION_COLUMNS
 from modeconn.models.module_model import ModuleModel, TensorTask, module_point
+from modeconn.models.shares import alone
 from modeconn.paths.chain import PolygonalChain
 
 DENSE = np.linspace(0, 1, 2001)
@@ -41,9 +42,9 @@ class CountingModel(ModuleModel):
         super().__init__(Position(), loss, score=lambda outputs, _: (outputs > 0.5).double())
         self.seen = []
 
-    def evaluate(self, point, encoded):
+    def evaluate(self, point, encoded, share=alone):
         self.seen.append(float(point.saved["t"][0]))
-        return super().evaluate(point, encoded)
+        return super().evaluate(point, encoded, share)
 
 
 class MemoryStore(dict):
