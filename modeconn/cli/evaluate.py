@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from modeconn.cli.measurement import Measurement, MeasurementSettings
+from modeconn.cli.measurement import Measurement, SweepSettings
 from modeconn.cli.mixture_setting import mixture_name
 from modeconn.cli.statistics_settings import StatisticsSettings
 from modeconn.runs.settings import flag_help
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(StatisticsSettings, MeasurementSettings):
+class Settings(StatisticsSettings, SweepSettings):
     """Which paths, and where on them."""
 
     start: str | None = field(default=None, metadata=flag_help("checkpoint at t = 0 of a line: a folder or hub id"))
@@ -97,9 +97,9 @@ class Settings(StatisticsSettings, MeasurementSettings):
         tolerances = {"tolerance": self.tolerance, "absolute_tolerance": self.absolute_tolerance}
         return {"num_points": self.num_points, "t": self.t, **tolerances}
 
-    def multiplying(self) -> dict[str, Any]:
-        """In what products are made."""
-        return {"matmul_precision": self.matmul_precision}
+    def model_options(self) -> dict[str, Any]:
+        """In what products are made, and how many points a batch is read for."""
+        return {**super().model_options(), "matmul_precision": self.matmul_precision}
 
     @property
     def weights(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Literal
 
-from modeconn.cli.measurement import Measurement, MeasurementSettings
+from modeconn.cli.measurement import Measurement, SweepSettings
 from modeconn.cli.statistics_settings import StatisticsSettings, check_statistics
 from modeconn.runs.settings import flag_help
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(StatisticsSettings, MeasurementSettings):
+class Settings(StatisticsSettings, SweepSettings):
     """Which checkpoints, and what to measure between them."""
 
     points: tuple[str, ...] = field(metadata=flag_help("checkpoints in the order of the run: folders or hub ids"))

@@ -76,6 +76,19 @@ class MeasurementSettings(ModelSettings, ABC):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings(MeasurementSettings, ABC):
+    """The same of commands that evaluate many points of one path or plane."""
+
+    points_per_batch: int = field(
+        default=1, metadata=flag_help("points that a batch is read for together (models that are small for their GPU)")
+    )
+
+    def model_options(self) -> dict[str, Any]:
+        """How many points a batch is read for."""
+        return {"points_per_batch": self.points_per_batch}
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One run of a command that measures points.

@@ -65,14 +65,14 @@ class ModelSettings:
             quantization=self.quantization,
             device_map=self.device_map,
             max_memory=self.max_memory,
-            **self.multiplying(),
+            **self.model_options(),
         )
         for note in on_model(model) if os.environ.get("RANK", "0") == "0" else ():  # once in a launch
             print(f"note: {note}", file=sys.stderr)
         return model
 
-    def multiplying(self) -> "dict[str, Any]":
-        """What else `from_pretrained` is told of how the model multiplies."""
+    def model_options(self) -> "dict[str, Any]":
+        """What else `from_pretrained` is told."""
         return {}
 
     def _check_alone(self) -> None:

@@ -9,7 +9,7 @@ folder.
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal
 
-from modeconn.cli.measurement import Measurement, MeasurementSettings
+from modeconn.cli.measurement import Measurement, SweepSettings
 from modeconn.runs.settings import flag_help
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(MeasurementSettings):
+class Settings(SweepSettings):
     """Which plane, and what to measure on it."""
 
     points: tuple[str, ...] = field(

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-Policy = Literal["reservoir", "ring", "balanced"]
+Policy = Literal["reservoir", "ring", "balanced", "class-balanced"]
 Reference = tuple[int, int]  # number of the task, counted from 0, and of its row
 
 
@@ -18,12 +18,14 @@ class Held(NamedTuple):
         row: The number of its row.
         tokens: What it counts for.
         priority: Which goes first: that with the lowest.
+        group: The number of its class.
     """
 
     task: int
     row: int
     tokens: int
     priority: float
+    group: int = 0
 
 
 @dataclass
@@ -35,10 +37,12 @@ class ReplayBuffer:
 
     reservoir: every example of the stream is kept with the same probability.
     ring: every task keeps its last examples; the task that holds the most loses one.
-    balanced: the same with random priorities (Chrysakis 2020, "Online continual learning from imbalanced data", with
-    tasks as the classes).
+    balanced: the same with random priorities.
+    class-balanced: the same with classes in the place of tasks (Chrysakis 2020, "Online continual learning from
+    imbalanced data").
 
-    Where tokens are limited, tasks are compared by their tokens, and long examples have a lower chance to stay.
+    Where tokens are limited, tasks and classes are compared by their tokens, and long examples have a lower chance to
+    stay.
 
     Attributes:
         size: Examples that are kept.
@@ -70,16 +74,17 @@ class ReplayBuffer:
         """The tokens that are kept."""
         return sum(one.tokens for one in self._held)
 
-    def add(self, reference: Reference, tokens: int = 1) -> None:
+    def add(self, reference: Reference, tokens: int = 1, *, group: int = 0) -> None:
         """One more example of the stream goes by.
 
         Args:
             reference: Task and row.
             tokens: What it counts for.
+            group: The number of its class.
         """
         self.num_seen += 1
         priority = float(self.num_seen) if self.policy == "ring" else self._random()
-        new = Held(*reference, tokens, priority)
+        new = Held(*reference, tokens, priority, group)
         if priority <= self._lost.get(self._group(new), -1.0):
             return  # one that had a higher chance is gone already
         self._held.append(new)
@@ -121,8 +126,8 @@ class ReplayBuffer:
         return float(torch.rand((), generator=self._priorities, dtype=torch.float64))
 
     def _group(self, one: Held) -> int:
-        """Those that an example competes with: its task's, or all."""
-        return 0 if self.policy == "reservoir" else one.task
+        """Those that an example competes with: its task's, its class's, or all."""
+        return {"reservoir": 0, "class-balanced": one.group}.get(self.policy, one.task)
 
     def _is_over(self) -> bool:
         """Whether there are too many examples, or tokens."""

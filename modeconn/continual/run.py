@@ -52,8 +52,12 @@ class Run:
     processes: Processes = field(default_factory=Processes)
 
     def batch(self, rows: Sequence[tuple[EncodedTask, int]]) -> Batch:
-        """Rows, each a split and a row's number, as one batch on the model's device."""
-        chosen = [split.rows.rows[row] for split, row in rows]
+        """Rows, each a split and a row's number, as one batch on the model's device.
+
+        Each counts as an example of its own: those of two tasks may have one number and one prompt, and packed as
+        choices of one example they would share the prompt, which a mean over positions would then count once.
+        """
+        chosen = [replace(split.rows.rows[row], example=number) for number, (split, row) in enumerate(rows)]
         return self.family.collate(chosen, self.model.pad_id).to(self.model.device)
 
     def logits(self, batch: Batch) -> torch.Tensor:

@@ -78,7 +78,7 @@ class TaskSequence:
             numbers = {**parts, "learning_rate": work.rate}
             state.log.append({"task": work.data.task, "step": state.step, **numbers})
             self.trackers.log(numbers, len(state.log))
-            work.end_step(state.step)
+            work.end_step(state.step, self.method)
             if self.progress:
                 what = f"task {state.task} of {len(self.names)}: {work.data.task}"
                 self.progress(state.step, work.num_steps, what)
@@ -86,7 +86,7 @@ class TaskSequence:
                 state.within = work.state()
                 self._keep(state)
         self.run.learner.module.eval()
-        work.take_best()
+        work.take_best(self.method)
         work.check_end(state.step)
         self.method.end_task(state.task)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TypeVar
 
 import torch
@@ -20,11 +21,13 @@ class Share:
         rows: Of the examples.
         targets: Of the scored tokens.
         positions: Of the positions with text that the last layers see (see `text_positions`).
+        first: How many rows of its sort stand before it in the step.
     """
 
     rows: float
     targets: float
     positions: float
+    first: int = 0
 
 
 def parted(
@@ -68,7 +71,11 @@ def shares(batches: Sequence[Batch]) -> list[Share]:
         (len(one.targets), int((one.targets != IGNORED).sum()), int(text_positions(one).sum())) for one in batches
     ]
     totals = [sum(column) for column in zip(*counts, strict=True)]
-    return [Share(*(count / total for count, total in zip(row, totals, strict=True))) for row in counts]
+    starts = accumulate((row[0] for row in counts), initial=0)
+    return [
+        Share(*(count / total for count, total in zip(row, totals, strict=True)), first=first)
+        for row, first in zip(counts, starts, strict=False)
+    ]
 
 
 def text_positions(batch: Batch, states: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """The steps on one task: which rows, the optimiser and its schedule, early stopping."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import get_scheduler
@@ -10,6 +10,9 @@ from modeconn.continual.run import Run
 from modeconn.errors import EvaluationError
 from modeconn.tasks.batching import shuffled_batches
 from modeconn.tasks.encoding import EncodingSettings
+
+if TYPE_CHECKING:
+    from modeconn.continual.methods.method import Sequential
 
 
 class TaskWork:
@@ -80,20 +83,27 @@ class TaskWork:
             losses = self.run.losses(self.run.batch([(self.data, row) for row in rows]))
         check_finite({"loss": float(losses.sum())}, self.data.task, step, when="after")
 
-    def end_step(self, step: int) -> None:
-        """Measure the validation loss if an epoch has ended."""
+    def end_step(self, step: int, method: "Sequential") -> None:
+        """Measure the learner's validation loss if an epoch has ended."""
         if self._validation is None or step % self._epoch:
             return
         sums = self.run.scores([self._validation])[0]
         loss = float(sums.loss_sum.sum() / sums.num_tokens.sum())
         if loss < self._best["loss"]:
-            self._best = {"loss": loss, "epochs_since": 0, "weights": self.run.weights()}
+            self._best = {
+                "loss": loss,
+                "epochs_since": 0,
+                "weights": self.run.weights(),
+                "method": method.best_so_far(),
+            }
         else:
             self._best["epochs_since"] += 1
 
-    def take_best(self) -> None:
-        """Set the weights to those of the lowest validation loss, if it was measured."""
-        self.run.load(self._best["weights"])
+    def take_best(self, method: "Sequential") -> None:
+        """Set the weights, and what follows them, to those of the lowest validation loss, if it was measured."""
+        if self._best["weights"]:
+            self.run.load(self._best["weights"])
+            method.go_back(self._best["method"])
 
     def state(self) -> dict[str, Any]:
         """Optimiser, schedule, random numbers, early stopping."""

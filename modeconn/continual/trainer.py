@@ -88,7 +88,6 @@ def train(
     check_trackers(settings.report_to)
     check_ability(settings)
     processes = processes or Processes()
-    _check_shared(chosen, processes)
     refuse_inputs_inside(output_dir, [base_model])
     run = RunFolder.open(
         output_dir,
@@ -126,14 +125,3 @@ def folder_names(tasks: Sequence[Task]) -> list[str]:
             remedy="name the tasks without slashes: Task.load(folder, name=...), or name in task.json",
         )
     return [f"after-{number}-{task.name}" for number, task in enumerate(tasks, start=1)]
-
-
-def _check_shared(method: Sequential, processes: Processes) -> None:
-    """Raise unless the method can be shared by the processes that there are."""
-    if processes.count > 1 and method.one_process:
-        raise RunError(
-            f"{method.name} cannot be trained in several processes",
-            expected="one process: the method keeps what each batch showed it",
-            got=f"a launch of {processes.count}",
-            remedy="start it without torchrun and accelerate launch",
-        )

@@ -11,6 +11,7 @@ from modeconn.evaluation.progress import num_tokens
 from modeconn.evaluation.resolve import Target
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
+from modeconn.models.matmul_precision import exact_products, rounds
 from modeconn.paths.path import Path
 from modeconn.runs.environment import peak_device_memory_mib, peak_memory_mib
 from modeconn.tasks.encoding import EncodingSettings
@@ -68,6 +69,9 @@ def plan_evaluation(
     encoded = [one for part in encoded_by_part for one in part]
     weights = sum(weight.numel() * weight.element_size() for weight in model.module.parameters())
     costs = [probed(one.path, one.model, split) for one, split in zip(parts, encoded_by_part, strict=True)]
+    again = [_again(one, split, num_points) for one, split in zip(parts, encoded_by_part, strict=True)]
+    flops = sum(cost.flops for cost in costs) * num_points + sum(extra.flops for extra in again)
+    seconds = _seconds(costs, num_points, num_ends, num_processes) + _seconds(again, 1, num_ends, num_processes)
     return {
         "points": f"about {num_points} (smooth lines)" if isinstance(asked, Target) else str(num_points),
         "examples": str(sum(one.num_examples for one in encoded)),
@@ -76,11 +80,11 @@ def plan_evaluation(
         "tokens a point, padding included": str(sum(num_tokens(one) for one in encoded)),
         **_long(encoded),
         "cut prompts": str(sum(one.num_truncated for one in encoded)),
-        "matrix products": f"{_scaled(sum(cost.flops for cost in costs) * num_points)}FLOP",
+        "matrix products": f"{_scaled(flops)}FLOP",
         "memory of the weights": f"{weights / 2**20:.0f} MiB",
         "memory of a process": memory_held(model),
         **_fitting(model, path),
-        "time": f"{duration(_seconds(costs, num_points, num_ends, num_processes))} on {_where(model, num_processes)}",
+        "time": f"{duration(seconds)} on {_where(model, num_processes)}",
     }
 
 
@@ -88,6 +92,15 @@ def _seconds(costs: Sequence[Cost], num_points: int, num_ends: int, num_processe
     """The time of all points and of the checks before them."""
     one = sum(cost.seconds * num_points + cost.check_seconds * num_ends for cost in costs)
     return one / num_processes
+
+
+def _again(part: OneHead, encoded: Sequence[EncodedTask], num_points: int) -> Cost:
+    """What rounded products are compared with, in float32: the ends, and each task's highest position."""
+    if not rounds(part.model):
+        return Cost(0.0, 0.0, 0.0)
+    exact = probed(part.path, exact_products(part.model), encoded)
+    count = min(num_points, 2 + len(encoded))
+    return Cost(exact.seconds * count, exact.flops * count, 0.0)
 
 
 def memory_held(model: AdapterModel) -> str:

@@ -8,7 +8,10 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.evaluation.batch_independence import check_rows_alone
 from modeconn.evaluation.gate import check_ends, check_repeatable
 from modeconn.evaluation.processes import processes_of
+from modeconn.evaluation.together import check_together
+from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.point_model import Encoded, PointModel
+from modeconn.models.several_points import points_per_batch
 from modeconn.paths.path import Path
 
 if TYPE_CHECKING:
@@ -40,7 +43,8 @@ def preconditions(
 
     Returns:
         repeatable_within (relative to 1 + loss), truncated_examples (task -> count), heads where the path has a
-        policy for them, and `{called}_agree_with_peft_within` (checkpoint -> relative to 1 + loss).
+        policy for them, `{called}_agree_with_peft_within` (checkpoint -> relative to 1 + loss), and
+        together_as_alone_within (the same, of points that are evaluated together) where the model does that.
 
     Raises:
         EvaluationError: If the model is not deterministic, a row's loss depends on the batch, a checkpoint is not what
@@ -59,6 +63,8 @@ def preconditions(
         found["heads"] = path.heads
     if against_peft:
         found[f"{called}_agree_with_peft_within"] = _largest(agreeing)
+    if points_per_batch(model) > 1 and isinstance(model, AdapterModel):
+        found["together_as_alone_within"] = check_together(model, checkpoints, encoded)
     return found
 
 

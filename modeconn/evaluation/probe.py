@@ -53,35 +53,42 @@ def probed(path: Path, model: PointModel, encoded: Sequence[EncodedTask]) -> Cos
     """
     point = path(0.5)
     with model.at(point) as module:
-        for split in encoded:  # also warms up
-            model.score_rows(module, max(_single(split), key=num_tokens))
-        seconds, flops = _scoring(model, module, encoded)  # of a token
-        writing = [(split, _writing(model, module, split)) for split in encoded if split.questions is not None]
-    read = sum(num_tokens(split) for split in encoded)
-    written = sum(sum(_lengths(split)) for split, _ in writing)
-    compared = sum(num_tokens(split.sample(_CHECKED_ROWS)) for split in encoded)
-    answers = sum(cost * min(1.0, _CHECKED_ANSWERS / split.num_examples) for split, cost in writing)
+        flops = np.array([_flops(model, module, split) for split in encoded])  # of a token; also warms up
+        seconds = np.array([_scoring(model, module, split, _SECONDS / len(encoded)) for split in encoded])  # of a token
+        writing = [0.0 if split.questions is None else _writing(model, module, split) for split in encoded]
+    read = np.array([num_tokens(split) for split in encoded])
+    written = np.array([0 if split.questions is None else sum(_lengths(split)) for split in encoded])
+    compared = np.array([num_tokens(split.sample(_CHECKED_ROWS)) for split in encoded])
+    answers = [cost * min(1.0, _CHECKED_ANSWERS / one.num_examples) for one, cost in zip(encoded, writing, strict=True)]
     return Cost(
-        seconds=_seconds(lambda: _entered(model, path)) + seconds * read + sum(cost for _, cost in writing),
-        flops=flops * (read + written),
-        check_seconds=(1 + _PEFT) * (seconds * compared + answers),
+        seconds=_seconds(lambda: _entered(model, path)) + float(seconds @ read) + sum(writing),
+        flops=float(flops @ (read + written)),
+        check_seconds=(1 + _PEFT) * (float(seconds @ compared) + sum(answers)),
     )
 
 
-def _scoring(model: PointModel, module: nn.Module, encoded: Sequence[EncodedTask]) -> tuple[float, float]:
-    """Seconds and matrix products of a token: batches from all splits, until the time is up."""
-    batches = [batch for split in encoded for batch in _single(split)]
-    order = np.random.default_rng(0).permutation(len(batches))
+def _flops(model: PointModel, module: nn.Module, split: EncodedTask) -> float:
+    """Matrix products of a token, from the split's largest batch."""
+    largest = max(_single(split), key=num_tokens)
     counter = FlopCounterMode(display=False, custom_mapping=_on_cpu())
     with counter:
-        model.score_rows(module, batches[order[0]])
+        model.score_rows(module, largest)
+    return counter.get_total_flops() / num_tokens(largest)
+
+
+def _scoring(model: PointModel, module: nn.Module, split: EncodedTask, most: float) -> float:
+    """Seconds of a token: batches of a split, one at least, until the time is up.
+
+    Every split has its own: where the vocabulary is large, a token of a long answer costs several of a prompt's.
+    """
+    batches = list(_single(split))
     seconds, tokens = 0.0, 0
-    for number in order:
+    for number in np.random.default_rng(0).permutation(len(batches)):
         seconds += _seconds(partial(model.score_rows, module, batches[number]))
         tokens += num_tokens(batches[number])
-        if seconds > _SECONDS:
+        if seconds > most:
             break
-    return seconds / tokens, counter.get_total_flops() / num_tokens(batches[order[0]])
+    return seconds / tokens
 
 
 def _on_cpu() -> dict[Any, Callable[..., int]]:

@@ -1,7 +1,8 @@
 """Points measured once: kept ones come from the store, the others are shared by the processes of a launch.
 
-A point is measured as a whole by one process; where fewer points are left than there are processes, all of them take
-their share of each point's batches. These stay as they are, so that the numbers do not depend on who measured them.
+Points are measured as a whole by one process, one after the other or some together; where fewer of such groups are
+left than there are processes, all of them take their share of each one's batches. These stay as they are, so that the
+numbers do not depend on who measured them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,8 @@ from modeconn.runs.processes import Processes
 if TYPE_CHECKING:
     from modeconn.evaluation.records import PointStore
 
-Measure = Callable[[int, Share], pd.DataFrame]  # a point's number, and who scores which batches -> records
+# The numbers of points that are measured together, and who scores which batches -> the records of each.
+Measure = Callable[[Sequence[int], Share], list[pd.DataFrame]]
 
 
 def processes_of(store: "PointStore | None") -> Processes:
@@ -25,13 +27,14 @@ def processes_of(store: "PointStore | None") -> Processes:
 
 
 def point_records(
-    keys: Sequence[str], measure: Measure, *, store: "PointStore | None" = None
+    keys: Sequence[str], measure: Measure, *, together: int = 1, store: "PointStore | None" = None
 ) -> Iterator[pd.DataFrame]:
     """The records of points one after the other, kept in the store as they come.
 
     Args:
         keys: One name a point, under which it is kept; not used without a store.
-        measure: Measures one point, alone or with all processes; one row for each task and example.
+        measure: Measures points, alone or with all processes; one row for each task and example.
+        together: How many points are measured together.
         store: Keeps finished points; that of a launch (with `processes`) shares the points over its processes.
 
     Yields:
@@ -39,7 +42,8 @@ def point_records(
     """
     processes = processes_of(store)
     kept = processes.from_main(lambda: _kept(keys, store))
-    fresh = _measured([n for n in range(len(keys)) if n not in kept], measure, processes)
+    new = [number for number in range(len(keys)) if number not in kept]
+    fresh = _measured([new[first : first + together] for first in range(0, len(new), together)], measure, processes)
     for number, key in enumerate(keys):
         if number in kept:
             yield kept[number]
@@ -58,13 +62,13 @@ def _kept(keys: Sequence[str], store: "PointStore | None") -> dict[int, pd.DataF
     return {number: records for number, records in found.items() if records is not None}
 
 
-def _measured(numbers: Sequence[int], measure: Measure, processes: Processes) -> Iterator[pd.DataFrame]:
-    """The records of points that are not known yet: a point a process, then those left over by all together."""
+def _measured(groups: Sequence[list[int]], measure: Measure, processes: Processes) -> Iterator[pd.DataFrame]:
+    """The records of points that are not known yet: a group a process, then those left over by all processes."""
     count = processes.count
-    whole = len(numbers) - len(numbers) % count
+    whole = len(groups) - len(groups) % count
     for first in range(0, whole, count):
-        mine = numbers[first + processes.index]
+        mine = groups[first + processes.index]
         for outcome in processes.outcomes(partial(measure, mine, alone)):
-            yield outcome.result()  # those before a point that failed are kept
-    for number in numbers[whole:]:
-        yield measure(number, processes.share)
+            yield from outcome.result()  # those before a group that failed are kept
+    for group in groups[whole:]:
+        yield from measure(group, processes.share)

@@ -13,8 +13,11 @@ from modeconn.adapters.adapter import Adapter
 from modeconn.evaluation.gate import check_finite
 from modeconn.evaluation.keys import point_keys
 from modeconn.evaluation.processes import point_records
+from modeconn.models.adapter_model import AdapterModel
+from modeconn.models.encoded import ExampleSums
 from modeconn.models.point_model import Encoded, PointModel
-from modeconn.models.shares import Share, alone
+from modeconn.models.several_points import evaluate_together, points_per_batch
+from modeconn.models.shares import Share
 from modeconn.paths.path import Path
 
 
@@ -86,10 +89,11 @@ class Records:
     ) -> Iterator[pd.DataFrame]:
         """The records of points, by their numbers, that are kept under keys."""
 
-        def measure(number: int, share: Share) -> pd.DataFrame:
-            return example_records(self._model, point(number), self._encoded, where[number], share=share)
+        def measure(numbers: Sequence[int], share: Share) -> list[pd.DataFrame]:
+            points = [point(number) for number in numbers]
+            return example_records(self._model, points, self._encoded, [where[n] for n in numbers], share=share)
 
-        return point_records(keys, measure, store=self._store)
+        return point_records(keys, measure, together=points_per_batch(self._model), store=self._store)
 
 
 def placed(records: pd.DataFrame, path: str, t: float) -> pd.DataFrame:
@@ -122,26 +126,35 @@ def task_means(records: pd.DataFrame, encoded: Sequence[Encoded]) -> pd.DataFram
 
 
 def example_records(
-    model: PointModel, point: Adapter, encoded: Sequence[Encoded], where: str, *, share: Share = alone
-) -> pd.DataFrame:
-    """What every example of every task gives at a point.
+    model: PointModel, points: Sequence[Adapter], encoded: Sequence[Encoded], where: Sequence[str], *, share: Share
+) -> list[pd.DataFrame]:
+    """What every example of every task gives at points.
 
     Args:
         model: The model.
-        point: The point.
+        points: Points that are measured together, where the model does that.
         encoded: The splits.
-        where: The position in words, for messages.
+        where: Their positions in words, for messages.
         share: Who scores which of the batches.
 
     Returns:
-        One row for each task and example: task, example, loss_sum (nats), num_tokens, score; output (text) and ended,
-        too, where a task is scored by written answers, missing for the other tasks.
+        For each point one row for each task and example: task, example, loss_sum (nats), num_tokens, score; output
+        (text) and ended, too, where a task is scored by written answers, missing for the other tasks.
 
     Raises:
         EvaluationError: If a loss is not finite.
     """
+    if len(points) > 1 and isinstance(model, AdapterModel):
+        found = evaluate_together(model, points, encoded, share)  # type: ignore[arg-type]  # its own splits
+    else:
+        found = [model.evaluate(point, encoded, share) for point in points]
+    return [_records(encoded, sums, place) for sums, place in zip(found, where, strict=True)]
+
+
+def _records(encoded: Sequence[Encoded], found: Sequence[ExampleSums], where: str) -> pd.DataFrame:
+    """One row for each task and example of a point."""
     frames = []
-    for split, sums in zip(encoded, model.evaluate(point, encoded, share), strict=True):
+    for split, sums in zip(encoded, found, strict=True):
         check_finite(sums.loss_sum, f"{split.task}/{split.split} at {where}", task=split.task)
         columns = {
             "task": split.task,

@@ -21,9 +21,12 @@ class RunPointStore:
         self._run, self.processes = run, run.processes
 
     def load(self, key: str) -> pd.DataFrame | None:
-        """The records kept under a key, or None."""
+        """The records kept under a key, or None; what cannot be read, as after a fault of the disk, counts for none."""
         file = self._run.partial(_file_name(key))
-        return pd.read_parquet(file) if file.exists() else None
+        try:
+            return pd.read_parquet(file) if file.exists() else None
+        except (OSError, ValueError):  # pyarrow's errors are among these
+            return None
 
     def save(self, key: str, records: pd.DataFrame) -> None:
         """Keep records under a key; they appear whole or not at all."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ from modeconn.models.batch_room import BatchMemory
 from modeconn.models.completeness import check_complete
 from modeconn.models.device_maps import DeviceMap, MemoryLimit, as_device, map_options
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
-from modeconn.models.families import family_of
+from modeconn.models.families import family_for_task, family_of
 from modeconn.models.family import Classifier, Family, score_batch
 from modeconn.models.fingerprint import check_same_base_model, fingerprint_of
 from modeconn.models.full import check_whole, given_by_all
 from modeconn.models.generating import example_sums
-from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size, labels_for_task
-from modeconn.models.image_classifier import ImageClassifier
+from modeconn.models.heads import base_labels, check_recorded, head_labels, head_size
 from modeconn.models.loading import (
     as_dtype,
     guess_task_type,
@@ -42,6 +41,7 @@ from modeconn.models.prompted import room_for_prompts
 from modeconn.models.quantised import loading_options
 from modeconn.models.reference import reference_of
 from modeconn.models.scoring import score_split
+from modeconn.models.several_points import check_points_per_batch
 from modeconn.models.shares import RowScores, Share, alone
 from modeconn.models.splits import encode_split
 from modeconn.tasks.encoding import EncodingSettings
@@ -62,6 +62,7 @@ class AdapterModel:
         absent: Parameters that the base lacks and every point must bring along.
         memory: What is known of the memory for batches.
         matmul_precision: In what products of float32 matrices are made.
+        points_per_batch: How many points a batch is read for together (see `evaluate_together`).
         classes_taken: Task -> its labels, which name the classes because nothing else does; one task, or none.
     """
 
@@ -74,6 +75,7 @@ class AdapterModel:
     absent: frozenset[str] = frozenset()
     memory: BatchMemory = field(default_factory=BatchMemory)
     matmul_precision: MatmulPrecision = "float32"
+    points_per_batch: int = 1
     classes_taken: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
 
     @classmethod
@@ -91,6 +93,7 @@ class AdapterModel:
         device_map: DeviceMap | None = None,
         max_memory: MemoryLimit | None = None,
         matmul_precision: MatmulPrecision = "float32",
+        points_per_batch: int = 1,
     ) -> "AdapterModel":
         """Load a base model for some adapters.
 
@@ -109,8 +112,8 @@ class AdapterModel:
                 base over devices, points run beside its weights. Instead of `device`.
             max_memory: What a device may hold, in GiB or as "12GiB": of the base with one of these maps (there also
                 device -> limit), else of weights and batches (see `BatchMemory`).
-            matmul_precision: "bfloat16" or "tf32" rounds large products (see `products`); what that does to a barrier
-                is measured by `evaluate_path`.
+            matmul_precision: "bfloat16" or "tf32" rounds large products (see `products`); `evaluate_path` measures how.
+            points_per_batch: Points of a path that are evaluated together, for models that are small for their device.
 
         Raises:
             ModelError: If the base cannot be loaded or is not the adapters', a device cannot be used, or `labels` are
@@ -142,11 +145,13 @@ class AdapterModel:
         tokenizer = load_reader(source, module, adapters, task_type)
         if device_map is None and module.device != device:  # a quantised one may not be moved
             module = module.to(device)
-        family = family_of(task_type, model_labels)
-        family = family if isinstance(family, ImageClassifier) else with_packing(family, module, wanted=packed)
+        check_points_per_batch(points_per_batch, module)
+        family = with_packing(family_of(task_type, model_labels), module, wanted=packed)
         memory = BatchMemory() if device_map is not None else BatchMemory.of(module, max_memory)
-        room = room_for_prompts(adapters)
-        model = cls(module, tokenizer, family, str(source), fingerprint, room, absent, memory, matmul_precision)
+        model = cls(
+            module, tokenizer, family, str(source), fingerprint, room_for_prompts(adapters), absent, memory,
+            matmul_precision, points_per_batch,
+        )  # fmt: skip
         for adapter in adapters:
             model.check(adapter)
         return model
@@ -199,13 +204,8 @@ class AdapterModel:
             ModelError: If a classifier's classes have no known names, or an earlier task gave them others.
         """
         settings = settings or EncodingSettings()
-        family = self.family
-        if isinstance(family, Classifier):
-            num_classes = int(self.module.config.num_labels)  # type: ignore[union-attr, arg-type]
-            labels = labels_for_task(family.labels, task, num_classes, taken=self.classes_taken)
-            family = replace(family, labels=labels)
         return encode_split(
-            family,
+            family_for_task(self.family, task, self.module, self.classes_taken),
             task,
             split,
             self.tokenizer,

@@ -47,7 +47,7 @@ def in_halves(
         try:
             return [run(rows)]
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(rows) == 1:
                 raise _too_long(length(rows[0]), error) from error
@@ -60,7 +60,7 @@ def in_halves(
     return [one for half in halves for one in in_halves(run, half, length, room=room, size=size)]
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that there is too little memory, on whatever device."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or _ON_CPU in str(error)
 

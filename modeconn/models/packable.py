@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from modeconn.models.family import IGNORED, Causal, Classifier, Family
+from modeconn.models.image_classifier import ImageClassifier
 from modeconn.models.offloaded import first_device
 from modeconn.tasks.rows import Row
 
@@ -29,7 +30,9 @@ def with_packing(family: Family, module: nn.Module, *, wanted: bool | None = Non
         module: The model, in `eval()`.
         wanted: False leaves the padding; None takes it away where it can be.
     """
-    if wanted is False or not isinstance(family, Causal | Classifier) or _sees_less(module):
+    if wanted is False or isinstance(family, ImageClassifier) or not isinstance(family, Causal | Classifier):
+        return family
+    if _sees_less(module):
         return family
     for packed in (replace(family, packed=True, lean=True), replace(family, packed=True)):
         if _agree(packed, family, module):

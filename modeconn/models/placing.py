@@ -1,13 +1,12 @@
 """Putting a point into a model and taking it out again, exactly."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from modeconn.adapters.adapter import Adapter
@@ -17,8 +16,8 @@ from modeconn.errors import ModelError, listed
 from modeconn.models.full import tied_names
 from modeconn.models.offloaded import device_of, is_offloaded, is_spread
 from modeconn.models.quantised import check_starts, is_quantised, shape_of, unpacked
+from modeconn.models.side_branch import Branch, adding, side_branch
 
-_Branch = Callable[[torch.Tensor], torch.Tensor]  # what goes into a module -> what is added to its output
 _BF16_ROUNDING = 2.0**-8  # relative; twice the largest, as both sides may have been rounded
 _FLOAT16_ROUNDING = 2.0**-24  # absolute, of numbers near 0
 
@@ -62,27 +61,38 @@ def placed(model: nn.Module, point: Adapter) -> Iterator[None]:
         model: The base model; its parameters' objects are the same before and after.
         point: The point; it must fit (see `check_fits`).
     """
+    replaced, branches = changes(model, point)
+    with ExitStack() as undo:
+        for name, value in replaced.items():
+            _replace(model, name, value, undo)
+        for module, beside in branches.items():
+            undo.callback(module.register_forward_hook(adding(beside)).remove)
+        yield
+
+
+def changes(model: nn.Module, point: Adapter) -> tuple[dict[str, torch.Tensor], dict[nn.Module, list[Branch]]]:
+    """What takes the place of which parameter at a point, and what runs beside which module, see `placed`.
+
+    Args:
+        model: The base model.
+        point: The point; it must fit (see `check_fits`).
+    """
     point = with_ties(point.within(Weights(model)), tied_names(model))
     made: dict[tuple[int, int], torch.Tensor] = {}  # tied names share what takes the weight's place
-    branches: dict[nn.Module, list[_Branch]] = {}
+    replaced, branches = dict(point.saved), {}
     spread = is_spread(model)
-    with ExitStack() as undo:
-        for name, value in point.saved.items():
-            _replace(model, name, value, undo)
-        for name, update in point.updates.items():
-            module, leaf = _owner(model, name)
-            weight = _present(module, leaf, update)
-            foldable = weight.dtype in (torch.float32, torch.float64) and not (spread or is_quantised(weight))
-            if foldable or not _takes_branch(module, leaf, update):
-                key = id(weight), id(update)
-                if key not in made:
-                    made[key] = folded(weight, update, transposed=is_transposed(module, leaf))
-                _replace(model, name, made[key], undo)
-            else:
-                branches.setdefault(module, []).append(_side_branch(module, weight, update))
-        for module, beside in branches.items():
-            undo.callback(module.register_forward_hook(_adding(beside)).remove)
-        yield
+    for name, update in point.updates.items():
+        module, leaf = _owner(model, name)
+        weight, transposed = _present(module, leaf, update), is_transposed(module, leaf)
+        foldable = weight.dtype in (torch.float32, torch.float64) and not (spread or is_quantised(weight))
+        if foldable or not _takes_branch(module, leaf, update):
+            key = id(weight), id(update)
+            if key not in made:
+                made[key] = folded(weight, update, transposed=transposed)
+            replaced[name] = made[key]
+        else:
+            branches.setdefault(module, []).append(side_branch(module, weight, update, transposed=transposed))
+    return replaced, branches
 
 
 def folded(weight: torch.Tensor, update: Update, *, transposed: bool) -> torch.Tensor:
@@ -252,44 +262,3 @@ def _can_make(model: nn.Module, name: str, update: Update) -> bool:
         return False
     added = leaf == "bias" and all(part.makes_parameter for part in update.parts)
     return added and isinstance(module, nn.Linear) and update.shape == (module.out_features,)
-
-
-def _side_branch(module: nn.Module, weight: torch.Tensor, update: Update) -> _Branch:
-    """What an update adds to a module's output, `dW x` in float32 at least, or the bias itself."""
-    device, dtype = device_of(module, weight), _precise(weight)
-    if weight.ndim == 1:
-        bias = update.dense(weight.detach().to(dtype))  # biases are never quantised
-        return lambda _: bias
-    if update.low_rank:
-        up, down = (factor.to(device) for factor in update.factors(dtype=dtype))  # [rows, R], [R, columns]
-    else:
-        change = update.dense(unpacked(module, "weight").to(dtype), transposed=is_transposed(module, "weight"))
-        up, down = (change.T if isinstance(module, Conv1D) else change), None
-
-    def branch(read: torch.Tensor) -> torch.Tensor:
-        read = read.to(device)  # of a spread model, what is read may come from another one
-        if isinstance(module, nn.Embedding):
-            found = functional.embedding(read, up)
-            found = found if down is None else found @ down
-            return found * getattr(module, "embed_scale", 1.0)  # Gemma's tables scale what they look up
-        read = read.to(dtype)
-        return functional.linear(read if down is None else functional.linear(read, down), up)
-
-    return branch
-
-
-def _precise(weight: torch.Tensor) -> torch.dtype:
-    """The dtype of what runs beside a weight: float64 beside float64, float32 beside all others."""
-    return torch.float64 if weight.dtype == torch.float64 else torch.float32
-
-
-def _adding(branches: Sequence[_Branch]) -> Any:  # noqa: ANN401
-    """A forward hook that adds branches; the sum is rounded once, as in PEFT."""
-
-    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
-        total = output
-        for branch in branches:
-            total = total + branch(inputs[0])  # bf16 + float32 is float32
-        return total.to(output.dtype)
-
-    return hook

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from modeconn.models.batch_room import Room
 from modeconn.models.encoded import Batch, EncodedTask
 from modeconn.models.family import score_batch
 from modeconn.models.halving import in_halves
@@ -18,7 +19,7 @@ from modeconn.models.shares import RowScores, Share, alone
 if TYPE_CHECKING:
     from modeconn.models.adapter_model import AdapterModel
 
-_Scored = tuple[torch.Tensor, torch.Tensor]
+Scored = tuple[torch.Tensor, torch.Tensor]  # `[..., B]` losses in nats, `[..., B]` bool
 
 
 @torch.inference_mode()
@@ -38,30 +39,62 @@ def score_split(model: "AdapterModel", module: nn.Module, encoded: EncodedTask, 
     Raises:
         ModelError: If the memory is too small for a single row.
     """
-    allowed, choices = (
-        None if tokens is None else torch.tensor(tokens, device=model.device)
-        for tokens in (encoded.allowed, encoded.rows.label_tokens)
-    )
-    score = partial(score_batch, model.family, module, allowed=allowed, choices=choices)
-    rows = encoded.rows.rows
+    score = partial(score_batch, model.family, module, **answerable(model, encoded))
     with products(model, module):
-        room = model.memory.room((encoded.task, encoded.split), module, partial(_probed, model, encoded, score))
+        room = scoring_room(model, module, encoded, score)
+        loss, correct = score_batches(model, encoded, score, share=share, room=room)
+    return loss, correct
 
-        def scored(batch: tuple[Batch, Sequence[int]]) -> np.ndarray:
-            part = partial(_part, model, encoded, batch[0])
-            halves = in_halves(
-                lambda some: score(part(some).to(model.device)),
-                batch[1],
-                lambda row: model.family.length(rows[row]),
-                room=room,
-                size=lambda some: part(some).num_tokens,
-            )
-            return np.stack([torch.cat(one).double().cpu().numpy() for one in zip(*halves, strict=True)])
 
-        several = share(list(zip(encoded.batches, _numbers(encoded), strict=True)), scored)
-    found = np.full((2, len(rows)), np.nan)
-    found[:, np.asarray(encoded.order)] = np.concatenate(several, axis=1)
-    return found[0], found[1]
+def answerable(model: "AdapterModel", encoded: EncodedTask) -> dict[str, torch.Tensor | None]:
+    """The classes that may be answered and the tokens that may be the answer, as `score_batch` takes them."""
+    given = {"allowed": encoded.allowed, "choices": encoded.rows.label_tokens}
+    return {name: None if one is None else torch.tensor(one, device=model.device) for name, one in given.items()}
+
+
+def scoring_room(
+    model: "AdapterModel", module: nn.Module, encoded: EncodedTask, score: Callable[[Batch], Scored]
+) -> Room:
+    """The room for a split's batches; under a limit the longest row is scored once to learn what a token takes."""
+    return model.memory.room((encoded.task, encoded.split), module, partial(_probed, model, encoded, score))
+
+
+def score_batches(
+    model: "AdapterModel",
+    encoded: EncodedTask,
+    score: Callable[[Batch], Scored],
+    *,
+    share: Share,
+    room: Room,
+    num_points: int = 1,
+) -> np.ndarray:
+    """Loss and correctness of the rows that the batches hold, `[2, ..., R]` float64; NaN for rows that none holds.
+
+    Args:
+        model: Family, padding and device.
+        encoded: The split.
+        score: A batch on the device -> loss and correctness of its rows, `[..., B]`.
+        share: Who scores which of the batches.
+        room: The room for a batch; what does not fit is taken in halves.
+        num_points: How many points a batch is read for together.
+    """
+    rows = encoded.rows.rows
+
+    def scored(batch: tuple[Batch, Sequence[int]]) -> np.ndarray:
+        part = partial(_part, model, encoded, batch[0])
+        halves = in_halves(
+            lambda some: score(part(some).to(model.device)),
+            batch[1],
+            lambda row: model.family.length(rows[row]),
+            room=room,
+            size=lambda some: num_points * part(some).num_tokens,
+        )
+        return np.stack([torch.cat(one, dim=-1).double().cpu().numpy() for one in zip(*halves, strict=True)])
+
+    several = np.concatenate(share(list(zip(encoded.batches, _numbers(encoded), strict=True)), scored), axis=-1)
+    found = np.full((*several.shape[:-1], len(rows)), np.nan)
+    found[..., np.asarray(encoded.order)] = several
+    return found
 
 
 def _numbers(encoded: EncodedTask) -> list[Sequence[int]]:
@@ -77,7 +110,7 @@ def _part(model: "AdapterModel", encoded: EncodedTask, whole: Batch, rows: Seque
     return model.family.collate([encoded.rows.rows[row] for row in rows], model.pad_id)
 
 
-def _probed(model: "AdapterModel", encoded: EncodedTask, score: Callable[[Batch], _Scored]) -> int:
+def _probed(model: "AdapterModel", encoded: EncodedTask, score: Callable[[Batch], Scored]) -> int:
     """Score the first row, which is the longest, and say how many tokens it has."""
     batch = model.family.collate([encoded.rows.rows[encoded.order[0]]], model.pad_id)
     score(batch.to(model.device))

@@ -1,6 +1,6 @@
 """Examples as token rows: where the answer begins, what is cut, which rows belong to one question."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from modeconn.errors import TaskError, listed
@@ -72,7 +72,7 @@ def encode_continuations(
     pairs = []
     for spellings, options in zip(prompts, choices, strict=True):
         pieces = [next(tokens) for _ in options]
-        start = min(max(num_shared(prompt, piece) for prompt in spellings) for piece in pieces)
+        start = _answer_start(spellings, pieces)
         pairs.append([(piece[:start], piece[start:]) for piece in pieces])
     where = f"{task.name}/{split}"
     if _chooses(task, settings):
@@ -118,6 +118,16 @@ def encode_texts(
     answers = class_numbers(task, split, labels)
     pairs = [[(prompt, (answer,))] for prompt, answer in zip(prompts, answers, strict=True)]
     return fitted_rows(pairs, answers, prefix, suffix, max_length, f"{task.name}/{split}", targets_apart=True)
+
+
+def _answer_start(spellings: Collection[tuple[int, ...]], pieces: Sequence[tuple[int, ...]]) -> int:
+    """The first token that belongs to the answer in any of the texts of one prompt, `pieces`, with its choices.
+
+    Choices may go on from different spellings of the prompt's end, two line breaks from one token before " no", from
+    two before "yes": what they do not have in common is no context.
+    """
+    of_prompt = [max(num_shared(prompt, piece) for prompt in spellings) for piece in pieces]
+    return min(*of_prompt, *(num_shared(pieces[0], piece) for piece in pieces))
 
 
 def class_numbers(task: Task, split: str, labels: Sequence[str]) -> list[int]:

@@ -153,6 +153,20 @@ def test_another_base_than_the_adapters_name_is_remarked_on_and_recorded(
     assert facts(tmp_path / "out")["notes"] == notes
 
 
+def test_points_that_share_a_batch_have_the_numbers_of_points_alone(
+    short: list[str], task_folders: list[str], tmp_path: Path
+) -> None:
+    tables, records = [], []
+    for count in ("1", "2"):
+        out = tmp_path / count
+        assert main([*short, "--points-per-batch", count, "--output-dir", str(out)]) == 0
+        tables.append(read_csv(out / "profile.csv"))
+        records.append(read_record(out))
+    assert tables[1]["loss"].to_numpy() == pytest.approx(tables[0]["loss"].to_numpy(), rel=1e-5)
+    told = ["together_as_alone_within" in str(record and record.facts["checks"]) for record in records]
+    assert told == [False, True]
+
+
 def test_a_tolerance_chooses_the_positions_and_is_reported(
     line: list[str], task_folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,10 +1,18 @@
 """The replay buffer: what stays, and that it can be taken up again."""
 
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from evaluation_tasks import make_task
+from method_runs import tiny_run
 
+import modeconn as mc
 from modeconn.continual.buffer import ReplayBuffer
+from modeconn.continual.methods import Replay
+
+RARE = [{"prompt": "question : a dog ?", "answer": " bad" if i % 6 == 0 else " good"} for i in range(24)]
 
 
 def filled(policy: str, size: int, counts: list[int], seed: int = 0) -> ReplayBuffer:
@@ -35,7 +43,21 @@ def test_a_balanced_buffer_holds_tasks_alike_and_their_examples_fairly() -> None
     assert all(abs(kept[0, row] / 2000 - 3 / 30) < 0.035 for row in range(30))
 
 
-@pytest.mark.parametrize("policy", ["reservoir", "ring", "balanced"])
+def test_a_class_balanced_buffer_holds_classes_alike_and_their_examples_fairly() -> None:
+    """The classes have 40, 15 and 5 examples, and lie across two tasks."""
+    group = [0] * 40 + [1] * 15 + [2] * 5
+    kept: Counter[int] = Counter()
+    for seed in range(1000):
+        buffer = ReplayBuffer(9, "class-balanced", seed=seed)
+        for place in range(60):
+            buffer.add((place % 2, place), group=group[place])
+        places = [row for _, row in buffer.references]
+        assert Counter(group[place] for place in places) == {0: 3, 1: 3, 2: 3}
+        kept.update(places)
+    assert all(abs(kept[place] / 1000 - 3 / group.count(group[place])) < 0.07 for place in range(60))
+
+
+@pytest.mark.parametrize("policy", ["reservoir", "ring", "balanced", "class-balanced"])
 def test_a_buffer_goes_on_as_if_it_had_not_stopped(policy: str) -> None:
     straight, first = filled(policy, 5, [9]), filled(policy, 5, [9])
     second = ReplayBuffer(5, policy, seed=99)  # type: ignore[arg-type]
@@ -89,3 +111,14 @@ def test_a_draw_holds_different_examples() -> None:
     buffer = filled("reservoir", 5, [9])
     assert len(set(buffer.sample(5))) == 5
     assert len(buffer.sample(50)) == 5
+
+
+def test_the_class_of_an_example_is_its_answer_in_all_tasks(bases: Callable[[str], Path], tmp_path: Path) -> None:
+    rare = mc.Task.from_records("rare", {"train": RARE, "test": RARE[:2]}, labels=[" good", " bad"])
+    run = tiny_run(tmp_path / "run", bases("llama"), [rare, make_task("free", 0, labels=False)])
+    method = Replay(buffer_size=12, buffer_policy="class-balanced").start(run)
+    method.end_task(1)
+    rows = run.train_sets[0].rows.rows
+    assert set(Counter(rows[row].targets for _, row in method.buffer.references).values()) == {8, 4}  # all 4 of one
+    method.end_task(2)
+    assert Counter(task for task, _ in method.buffer.references) == {0: 8, 1: 4}

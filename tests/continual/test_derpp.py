@@ -71,7 +71,7 @@ def test_the_penalty_is_the_mean_over_scored_positions(bases: Bases, tmp_path: P
     expected = torch.cat([(a - b).flatten() for a, b in zip(before, now, strict=True)]).square().mean().item()
     assert expected > 1e-4
     for size in (6, 4, 1):
-        method._coming = [(1, row) for row in rows]
+        method._drawn = [(1, row) for row in rows]
         found = penalty_in_parts(run, method, rows, size, replayed=True)
         assert found == pytest.approx(3.0 * expected, rel=1e-2)
 
@@ -90,7 +90,7 @@ class _Watched(DERpp):
 
     def batch_penalty(self, batch: Any, logits: torch.Tensor, *, replayed: bool, share: Any) -> torch.Tensor | None:
         if not replayed:
-            rows = zip(self._coming, logits.detach().clone(), batch.targets, strict=False)
+            rows = zip(self._own[share.first :], logits.detach().clone(), batch.targets, strict=False)
             for reference, one, targets in rows:
                 self.seen.setdefault(reference, []).append(one[targets != -100])
         return super().batch_penalty(batch, logits, replayed=replayed, share=share)
@@ -131,6 +131,7 @@ def test_each_sighting_is_kept_with_the_same_probability(bases: Bases, tmp_path:
         method.start_step(range(300))
         logits = torch.full((300, 1, 3), float(epoch))
         method.batch_penalty(batch, logits, replayed=False, share=shares([batch])[0])
+        method.after_step()
     method.end_task(1)
     counts = Counter(int(values[0, 0]) for values, _ in method._stored.values())
     assert sum(counts.values()) == 300

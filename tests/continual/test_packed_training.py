@@ -12,7 +12,7 @@ from tiny import TARGETS, make_base
 import modeconn as mc
 from modeconn.continual.methods import AGEM, ILoRA, LwF, Sequential
 from modeconn.continual.run import Run
-from modeconn.continual.share import parted, shares
+from modeconn.continual.share import parted, shares, text_positions
 from modeconn.models.family import Causal, Classifier
 
 PACKABLE = ["llama", "gpt2", "bert"]
@@ -230,3 +230,15 @@ def test_rows_of_two_examples_with_one_prompt_stand_apart(bases: Callable[[str],
     batch = run.batch([(run.train_sets[0], row) for row in twins])
     assert batch.packed is not None
     assert len(batch.packed.texts) == 2
+
+
+def test_rows_of_two_tasks_with_one_number_and_one_prompt_stand_apart(
+    bases: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A replayed batch may hold both; every position counts, as in batches of one row."""
+    run = tiny_run(tmp_path / "run", bases("llama"))
+    pair = [(split, 4) for split in run.train_sets]
+    assert len({split.rows.rows[row].context for split, row in pair}) == 1
+    batch = run.batch(pair)
+    assert batch.packed is not None
+    assert text_positions(batch).sum() == sum(int(text_positions(run.batch([one])).sum()) for one in pair)

@@ -198,6 +198,7 @@ def test_consistency_compares_with_the_average_of_updates(run: Run) -> None:
         ({"average": "weights", "slow_rank": 0}, {}, "slow_rank of ema cannot be used\n  expected: 1 or more"),
         ({"slow_rank": 4}, {}, 'slow_rank of ema cannot be used\n  expected: none, beside average="factors"'),
         ({"average": "weights", "truncate_every": 0}, {}, "truncate_every of ema cannot be used"),
+        ({"truncate_every": 3}, {}, r'truncate_every of ema cannot be used\n  expected: 1, beside average="factors"'),
         (
             {"average": "weights"},
             {"adapter": "dora"},

@@ -10,7 +10,6 @@ from tiny import TARGETS, make_base
 import modeconn as mc
 from modeconn.continual import TrainRun, train
 from modeconn.continual.settings import TrainSettings
-from modeconn.runs.processes import Processes
 
 FAST = {"num_train_epochs": 12, "learning_rate": 2e-2, "per_device_train_batch_size": 8}
 SEQUENCE = [make_task("first", 0, num_examples=42), make_task("second", 1, num_examples=42)]
@@ -141,15 +140,6 @@ def test_settings_at_their_bounds_are_taken() -> None:
 def test_a_task_that_cannot_name_a_folder_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(mc.RunError, match=r"(?s)cannot name the checkpoints.*without slashes"):
         train(tmp_path / "run", "no/base", [make_task(name, 0)])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_method_that_needs_all_batches_is_refused_in_several_processes(tmp_path: Path) -> None:
-    processes = Processes()
-    processes.count = 2
-    expected = r"(?s)der\+\+ cannot be trained in several processes.*keeps what each batch showed.*launch of 2"
-    with pytest.raises(mc.RunError, match=expected):
-        train(tmp_path / "run", "no/base", SEQUENCE, method="der++", processes=processes)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,8 @@
+import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from evaluation_tasks import make_task
@@ -35,6 +39,20 @@ def test_whatever_decides_the_numbers_changes_every_key(ends: list[mc.Adapter], 
     ]
     keys = [set(point_keys(path, on, [encoded], POSITIONS)) for path, on, encoded in variants]
     assert len(set.union(*keys)) == len(variants) * len(POSITIONS)
+
+
+def test_a_model_that_computes_otherwise_with_the_same_weights_has_other_keys(
+    ends: list[mc.Adapter], bases: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = shutil.copytree(bases("llama"), tmp_path / "base")
+    keys = []
+    for change in ({}, {"rms_norm_eps": 0.5}, {"_name_or_path": "elsewhere"}):
+        file = base / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"rms_norm_eps": 1e-6} | change))
+        model = mc.AdapterModel.from_pretrained(base, adapters=ends)
+        keys.append(point_keys(mc.LinearPath(*ends), model, [model.encode(make_task("one", 0))], POSITIONS))
+    assert keys[0] == keys[2]
+    assert not set(keys[0]) & set(keys[1])
 
 
 def test_profiles_of_paths_with_one_name_are_not_mixed(

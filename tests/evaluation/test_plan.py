@@ -77,6 +77,30 @@ def test_the_products_are_those_of_a_pass_through_all_matrices(
     assert matrices * tokens < flops < 4 * matrices * tokens  # 2 of each, the last layer and the head at some tokens
 
 
+def test_tasks_whose_tokens_cost_differently_are_not_taken_for_one_another(
+    ends: list[mc.Adapter], model: mc.AdapterModel
+) -> None:
+    """Of a long prompt one token goes through the last layer and the head, of a long answer nearly all."""
+    prompts, answers = (
+        mc.Task.from_records(name, {"test": [{"prompt": "cat " * size, "answer": "dog " * (31 - size)}] * 20})
+        for name, size in (("prompts", 30), ("answers", 1))
+    )
+    alone = [probed(mc.LinearPath(*ends), model, [model.encode(task)]).flops for task in (prompts, answers)]
+    both = probed(mc.LinearPath(*ends), model, [model.encode(task) for task in (prompts, answers)]).flops
+    assert alone[1] > 1.3 * alone[0]
+    assert both == pytest.approx(sum(alone), rel=1e-6)
+
+
+def test_what_rounded_products_are_compared_with_counts(ends: list[mc.Adapter], tasks: list[mc.Task]) -> None:
+    line, flops = mc.LinearPath(*ends), []
+    for precision in ("float32", "bfloat16"):
+        model = mc.AdapterModel.from_pretrained(adapters=ends, matmul_precision=precision)
+        number, unit = plan_evaluation(line, model, tasks, num_points=8)["matrix products"].split()
+        assert unit == "MFLOP"
+        flops.append(float(number))
+    assert flops[1] / flops[0] == pytest.approx((8 + 4) / 8, rel=0.02)  # both ends, and one position of each task
+
+
 def test_more_points_and_more_checks_take_their_time_and_processes_share_it() -> None:
     cost = Cost(seconds=2.0, flops=1e9, check_seconds=3.0)
     assert _seconds([cost], 21, 2, 1) == 48.0

@@ -1,6 +1,7 @@
 """Processes share points and checks; whoever measured them, the numbers are the same, and errors reach all."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,23 +31,30 @@ class Store:
         self.kept[key] = records
 
 
-def records(point: int, share: Share = alone) -> pd.DataFrame:
-    """Records whose numbers tell the point and the batch."""
-    return pd.DataFrame({"batch": range(5), "loss_sum": share(range(5), lambda batch: point + batch / 10)})
+def records(points: Sequence[int], share: Share = alone) -> list[pd.DataFrame]:
+    """Records of points, whose numbers tell the point and the batch."""
+    several = share(range(5), lambda batch: [point + batch / 10 for point in points])
+    return [pd.DataFrame({"batch": range(5), "loss_sum": own}) for own in zip(*several, strict=True)]
+
+
+def record(point: int) -> pd.DataFrame:
+    """Those of one point."""
+    return records([point])[0]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("points", [0, 1, 6, 7, 8])
-def test_the_records_of_all_points_reach_all_processes_in_order(count: int, points: int) -> None:
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_records_of_all_points_reach_all_processes_in_order(count: int, points: int, size: int) -> None:
     keys = [f"point {number}" for number in range(points)]
 
     def work(processes: Processes) -> list[pd.DataFrame]:
-        return list(point_records(keys, records, store=Store(processes)))
+        return list(point_records(keys, records, together=size, store=Store(processes)))
 
     for found in together(count, work):
         assert len(found) == points
         for point, one in enumerate(found):
-            pd.testing.assert_frame_equal(one, records(point))
+            pd.testing.assert_frame_equal(one, record(point))
 
 
 def test_every_batch_is_scored_once_and_points_are_whole_as_long_as_they_suffice() -> None:
@@ -54,36 +62,38 @@ def test_every_batch_is_scored_once_and_points_are_whole_as_long_as_they_suffice
     scorers: dict[int, set[int]] = defaultdict(set)
 
     def work(processes: Processes) -> list[pd.DataFrame]:
-        def measure(point: int, share: Share) -> pd.DataFrame:
+        def measure(points: Sequence[int], share: Share) -> list[pd.DataFrame]:
             def score(batch: int) -> int:
-                scored[point, batch] += 1
-                scorers[point].add(processes.index)
+                for point in points:
+                    scored[point, batch] += 1
+                    scorers[point].add(processes.index)
                 return batch
 
-            return pd.DataFrame({"batch": share(range(5), score)})
+            batches = share(range(5), score)
+            return [pd.DataFrame({"batch": batches}) for _ in points]
 
-        return list(point_records(["k"] * 7, measure, store=Store(processes)))
+        return list(point_records(["k"] * 14, measure, together=2, store=Store(processes)))
 
     together(3, work)
-    assert scored == {(point, batch): 1 for point in range(7) for batch in range(5)}
-    assert [len(scorers[point]) for point in range(7)] == [1, 1, 1, 1, 1, 1, 3]
+    assert scored == {(point, batch): 1 for point in range(14) for batch in range(5)}
+    assert [len(scorers[point]) for point in range(14)] == [1] * 12 + [3] * 2
 
 
 def test_the_main_process_alone_keeps_and_is_asked_for_what_is_kept() -> None:
     measured: list[int] = []
     stores: list[Store] = []
 
-    def measure(point: int, share: Share) -> pd.DataFrame:
-        measured.append(point)
-        return records(point, share)
+    def measure(points: Sequence[int], share: Share) -> list[pd.DataFrame]:
+        measured.extend(points)
+        return records(points, share)
 
     def work(processes: Processes) -> list[pd.DataFrame]:
-        store = Store(processes, {"1": records(1)} if processes.is_main else {"0": records(9)})
+        store = Store(processes, {"1": record(1)} if processes.is_main else {"0": record(9)})
         stores.append(store)
         return list(point_records([*"0123"], measure, store=store))
 
     for found in together(2, work):
-        pd.testing.assert_frame_equal(pd.concat(found), pd.concat(map(records, range(4))))
+        pd.testing.assert_frame_equal(pd.concat(found), pd.concat(map(record, range(4))))
     assert set(measured) == {0, 2, 3}
     assert sorted(store.saved for store in stores) == [[], ["0", "2", "3"]]
 
@@ -91,10 +101,10 @@ def test_the_main_process_alone_keeps_and_is_asked_for_what_is_kept() -> None:
 def test_an_error_of_one_process_is_raised_in_all_and_points_before_it_are_kept() -> None:
     stores: dict[int, Store] = {}
 
-    def measure(point: int, share: Share) -> pd.DataFrame:
-        if point == 3:
+    def measure(points: Sequence[int], share: Share) -> list[pd.DataFrame]:
+        if 3 in points:
             raise LossesNotFinite("first/test at t=0.3", np.array([4, 2]), task="first")
-        return records(point, share)
+        return records(points, share)
 
     def work(processes: Processes) -> None:
         stores[processes.index] = Store(processes)

@@ -38,9 +38,11 @@ def test_shared_batches_give_the_numbers_of_one_process(
     if family != "bert":
         tasks.append(replace(make_task("written", 1, labels=False), metric="rouge_l", max_new_tokens=4))
 
+    point = mc.Adapter.from_pretrained(folder)
+    models = [mc.AdapterModel.from_pretrained(adapters=[point], packed=None if packed else False) for _ in range(3)]
+
     def evaluated(processes: Processes) -> list[ExampleSums]:
-        point = mc.Adapter.from_pretrained(folder)
-        model = mc.AdapterModel.from_pretrained(adapters=[point], packed=None if packed else False)
+        model = models[processes.index]
         return model.evaluate(point, [model.encode(task, settings=SMALL) for task in tasks], processes.share)
 
     expected = evaluated(Processes())

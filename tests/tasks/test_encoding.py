@@ -183,6 +183,14 @@ def test_all_choices_of_an_example_have_one_context():
     assert tokens == [[":▁yes"], [":", "▁cat"]]
 
 
+def test_choices_that_spell_the_end_of_a_prompt_differently_have_one_context():
+    """Two line breaks are one token before " no", and two before "yes"."""
+    rows = encode("byte-level", "the\n\n", "yes", labels=("yes", " no")).rows
+    tokens = [tokenizer_of("byte-level").convert_ids_to_tokens(list(row.targets)) for row in rows]
+    assert rows[0].context == rows[1].context
+    assert tokens == [["Ċ", "Ċ", "yes"], ["ĊĊ", "Ġno"]]
+
+
 def test_rows_keep_the_order_of_the_examples():
     records = [{"prompt": prompt, "answer": "yes"} for prompt in ("the cat", "a dog", "the mat")]
     task = Task.from_records("task", {"test": records})

@@ -54,6 +54,14 @@ class MovingAverage(Sequential):
         """The average follows."""
         self._slow.follow()
 
+    def best_so_far(self) -> State:
+        """The average."""
+        return self._slow.copied()
+
+    def go_back(self, state: State) -> None:
+        """The average holds no step that the learner takes back."""
+        self._slow.restore(state)
+
     def result(self) -> Result:
         """The average."""
         return self._slow.result()

@@ -46,11 +46,13 @@ class DERpp(Replay):
     logits_from: Source = "trajectory"
 
     name: ClassVar[str] = "der++"
-    one_process: ClassVar[bool] = True
     _stored: dict[Reference, StoredLogits] = field(init=False, repr=False, compare=False)
     _following: ReplayBuffer = field(init=False, repr=False, compare=False)  # the buffer after the task
     _sightings: Counter[Reference] = field(init=False, repr=False, compare=False)
-    _coming: list[Reference] = field(init=False, repr=False, compare=False)  # rows of batches that are still to come
+    _own: list[Reference] = field(init=False, repr=False, compare=False)  # the task's rows in a step
+    _drawn: list[Reference] = field(init=False, repr=False, compare=False)  # the replayed ones
+    _wanted: set[Reference] = field(init=False, repr=False, compare=False)  # those of its own rows that are stored
+    _new: dict[Reference, StoredLogits] = field(init=False, repr=False, compare=False)  # what this process stored
     _task: int = field(init=False, repr=False, compare=False)  # counted from 0
 
     def start(self, run: "Run") -> Self:
@@ -60,7 +62,8 @@ class DERpp(Replay):
         mine.check("num_logits", "1 or more, or none for all", holds=mine.num_logits is None or mine.num_logits >= 1)
         mine.check("logits_from", "trajectory or end", holds=mine.logits_from in get_args(Source))
         mine._following = mine.new_buffer(run.settings.seed + 1)
-        mine._stored, mine._sightings, mine._coming, mine._task = {}, Counter(), [], 0
+        mine._stored, mine._sightings, mine._task = {}, Counter(), 0
+        mine._own, mine._drawn, mine._wanted, mine._new = [], [], set(), {}
         return mine
 
     def start_task(self, number: int) -> None:
@@ -70,30 +73,38 @@ class DERpp(Replay):
         self.fill(self._following, number)
 
     def start_step(self, rows: Sequence[int]) -> None:
-        """The task's rows come first."""
-        self._coming = [(self._task, row) for row in rows]
+        """Which of the task's rows have their logits stored: of k sightings each in the end with probability 1/k."""
+        self._own, self._wanted, self._new = [(self._task, row) for row in rows], set(), {}
+        staying = set(self._following.references) if self.logits_from == "trajectory" else set()
+        for reference in self._own:
+            if reference in staying:
+                self._sightings[reference] += 1
+                if self._following.draw(self._sightings[reference]) == 0:
+                    self._wanted.add(reference)
 
     def replayed(self) -> "Sequence[tuple[EncodedTask, int]]":
-        """A draw from the buffer, which comes after the task's rows."""
-        drawn = self.buffer.sample(self.num_replayed)
-        self._coming += drawn
-        return [(self.run.train_sets[task], row) for task, row in drawn]
+        """A draw from the buffer."""
+        self._drawn = self.buffer.sample(self.num_replayed)
+        return [(self.run.train_sets[task], row) for task, row in self._drawn]
 
     def batch_penalty(
         self, batch: "Batch", logits: torch.Tensor, *, replayed: bool, share: "Share"
     ) -> torch.Tensor | None:
-        """The distance of replayed rows' logits; those of the task's own rows are stored."""
-        size = len(batch.targets)
-        references, self._coming = self._coming[:size], self._coming[size:]
+        """The distance of replayed rows' logits; of the task's own rows some are stored."""
+        references = (self._drawn if replayed else self._own)[share.first :][: len(batch.targets)]
         if not replayed:
-            if self.logits_from == "trajectory":
-                self._store(references, batch, logits.detach())
+            self._store(references, batch, logits.detach())
             return None
         if not self.logit_weight:
             return None
         stored = [self._stored[reference] for reference in references]
         distance = logit_distance(logits[batch.targets != IGNORED], stored)
         return self.logit_weight * share.targets * distance
+
+    def after_step(self) -> None:
+        """What each process stored is known to all."""
+        for stored in self.run.processes.gathered(lambda: self._new):
+            self._stored.update(stored)
 
     def end_task(self, number: int) -> None:
         """The buffer becomes what was drawn before the task; logits of examples that are no longer in it go."""
@@ -120,14 +131,10 @@ class DERpp(Replay):
         self._task = state["task"]
 
     def _store(self, references: Sequence[Reference], batch: "Batch", logits: torch.Tensor) -> None:
-        """Store the logits of rows that will stay, each of a row's k sightings in the end with probability 1/k."""
-        staying = set(self._following.references)
+        """Store the logits of the rows that are to be."""
         for reference, targets, one in zip(references, batch.targets, logits, strict=True):
-            if reference not in staying:
-                continue
-            self._sightings[reference] += 1
-            if self._following.draw(self._sightings[reference]) == 0:
-                self._stored[reference] = stored_logits(one[targets != IGNORED], self.num_logits)
+            if reference in self._wanted:
+                self._new[reference] = stored_logits(one[targets != IGNORED], self.num_logits)
 
     @torch.no_grad()
     def _store_all(self, references: Sequence[Reference]) -> None:

@@ -87,7 +87,8 @@ class OnlineEWC(EWC):
     """Online elastic weight consolidation (Schwarz 2018, arXiv 1805.06370): one spring for all earlier tasks.
 
     `F <- decay * F + F_k` after task k, and all springs are centred at the newest weights, so that memory and time do
-    not grow with the number of tasks.
+    not grow with the number of tasks. In the paper `decay` also weakens the spring itself, a factor that
+    `penalty_weight` can hold, and each `F_k` is scaled to one size first; here tasks count with the sizes of their own.
 
     Attributes:
         decay: Weight that stays on the earlier tasks' information, in [0, 1].

@@ -105,6 +105,14 @@ class ILoRA(Replay):
         """The slow learner follows."""
         self._average.follow()
 
+    def best_so_far(self) -> State:
+        """The slow learner."""
+        return self._average.copied()
+
+    def go_back(self, state: State) -> None:
+        """The slow learner follows no step that the fast one takes back."""
+        self._average.restore(state)
+
     def result(self) -> Result:
         """The slow learner, or the fast one."""
         return self._average.result() if self.result_learner == "slow" else None

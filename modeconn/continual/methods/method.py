@@ -28,12 +28,10 @@ class Sequential:
 
     Attributes:
         name: How tables and the command line call the method.
-        one_process: Whether it needs all batches of a step in one process.
         run: The run, once started.
     """
 
     name: ClassVar[str] = "sequential"
-    one_process: ClassVar[bool] = False
     run: "Run" = field(init=False, repr=False, compare=False)
 
     @property
@@ -91,7 +89,7 @@ class Sequential:
             logits: The learner's logits at the scored positions, `[B, A, C]`, with their gradients.
             replayed: Whether its rows are replayed ones.
             share: Its parts of the step's rows of that sort: a mean over the batch, times the share of what it is a
-                mean over, counts once a step, however many batches the step has.
+                mean over, counts once a step, however many batches the step has, and processes: each sees some of them.
         """
         return None
 
@@ -104,6 +102,16 @@ class Sequential:
 
     def after_step(self) -> None:
         """After the optimiser's step."""
+
+    def best_so_far(self) -> State:
+        """After an epoch with a lower validation loss: a copy of what follows the weights, step by step.
+
+        It is for `go_back`.
+        """
+        return {}
+
+    def go_back(self, state: State) -> None:
+        """Early stopping sets the weights to those of the lowest validation loss: go back to what was then, too."""
 
     def end_task(self, number: int) -> None:
         """After the last step on a task, before its checkpoint is saved."""

@@ -27,8 +27,9 @@ class OLoRA(Sequential):
 
         L = cross-entropy + orthogonality_weight * mean over modules of mean_{i < t, j, k} |cos(A_i[j], A_t[k])|
 
-    The published penalty is the sum of `|A_i A_t^T|` over all entries and modules: it grows with their number and with
-    the size of A, and `published_sum` has it. The checkpoint is the sum of all adapters as one of rank `t r`.
+    The penalty of public code is the sum of `|A_i A_t^T|` over all entries and modules (the paper writes squares): it
+    grows with their number and with the size of A, and `published_sum` has it. The checkpoint is the sum of all
+    adapters as one of rank `t r`.
 
     Attributes:
         orthogonality_weight: Weight of the penalty; 0.5 is that of most published runs, for the published sum.

@@ -36,7 +36,8 @@ class PathMerge(Sequential):
         num_points: Positions, both ends included.
         space: "weights" combines the updates, exactly: the rank grows by the learner's with every task that counts.
             "factors" combines the learner's tensors.
-        choose_on: "validation", the split of `validation_split` of every task; or "buffer", training examples kept.
+        choose_on: "validation", the split of `validation_split` of every task; or "buffer", training examples kept,
+            whose score is 1 where every token of the answer is the likeliest, whatever the task's own score.
         choose_by: "score" or "loss".
         buffer_size: Examples of all tasks in the buffer, the same number of each.
         next_start: Where the next task starts: from the "newest" checkpoint, or from the "result", in weights space

@@ -12,6 +12,7 @@ from modeconn.continual.methods.method import Sequential, State
 if TYPE_CHECKING:
     from modeconn.continual.run import Run
     from modeconn.models.encoded import EncodedTask
+    from modeconn.tasks.rows import Row
 
 
 @dataclass
@@ -22,7 +23,8 @@ class Replay(Sequential):
 
     Attributes:
         buffer_size: Examples that the buffer holds.
-        buffer_policy: "reservoir", "ring" or "balanced", see `ReplayBuffer`.
+        buffer_policy: "reservoir", "ring", "balanced" or "class-balanced", see `ReplayBuffer`. An example's class is
+            its answer, the same in all tasks; of a task with free answers all examples are one class.
         buffer_tokens: Tokens that it holds, where these are limited, too.
         memory_batch_size: Examples of the buffer that join a step; None takes as many as the task's own.
     """
@@ -32,13 +34,14 @@ class Replay(Sequential):
     buffer_tokens: int | None = None
     memory_batch_size: int | None = None
     buffer: ReplayBuffer = field(init=False, repr=False, compare=False)
+    _classes: dict[object, int] = field(init=False, repr=False, compare=False)  # a class -> its number
 
     name: ClassVar[str] = "replay"
 
     def start(self, run: "Run") -> Self:
         """With an empty buffer."""
         mine = super().start(run)
-        mine.check("buffer_policy", "reservoir, ring or balanced", holds=mine.buffer_policy in Policy.__args__)
+        mine.check("buffer_policy", f"one of {', '.join(Policy.__args__)}", holds=mine.buffer_policy in Policy.__args__)
         mine.check("memory_batch_size", "1 or more", holds=mine.memory_batch_size is None or mine.memory_batch_size > 0)
         expected = f"at least the {mine.num_replayed} examples that join a step"
         mine.check("buffer_size", expected, holds=mine.buffer_size >= mine.num_replayed)
@@ -46,6 +49,8 @@ class Replay(Sequential):
         held = mine.buffer_tokens is None or mine.buffer_tokens >= least
         mine.check("buffer_tokens", f"at least {least}, for the longest examples that may join a step", holds=held)
         mine.buffer = mine.new_buffer(run.settings.seed)
+        found = [mine._class(task, row) for task, split in enumerate(run.train_sets) for row in split.rows.rows]
+        mine._classes = {one: number for number, one in enumerate(dict.fromkeys(found))}
         return mine
 
     def new_buffer(self, seed: int) -> ReplayBuffer:
@@ -70,7 +75,12 @@ class Replay(Sequential):
         rows = self.run.train_sets[number - 1].rows.rows
         generator = torch.Generator().manual_seed(self.run.settings.seed * 1_000_003 + number)
         for row in torch.randperm(len(rows), generator=generator).tolist():
-            buffer.add((number - 1, row), self.run.family.length(rows[row]))
+            group = self._classes[self._class(number - 1, rows[row])]
+            buffer.add((number - 1, row), self.run.family.length(rows[row]), group=group)
+
+    def _class(self, task: int, row: "Row") -> object:
+        """The answer of a row, or the task (counted from 0) where answers are free."""
+        return row.targets if self.run.train_sets[task].metric == "accuracy" else task
 
     def _longest(self) -> int:
         """The tokens of the longest example of all tasks."""

@@ -53,6 +53,10 @@ class SlowLearner:
         self.weights = {name: value.to(self.weights[name].device) for name, value in state["weights"].items()}
         self._steps = state["steps"]
 
+    def copied(self) -> State:
+        """The state, which later steps leave alone."""
+        return {**self.state(), "weights": {name: value.clone() for name, value in self.weights.items()}}
+
     def _move(self, decay: float) -> None:
         """All tensors in one fused operation."""
         fast = list(self._run.learner.weights.values())
@@ -144,5 +148,6 @@ def slow_learner(
     method.check("truncate_every", "1 or more", holds=truncate_every > 0)
     if average == "factors":
         method.check("slow_rank", 'none, beside average="factors"', holds=rank is None)
+        method.check("truncate_every", '1, beside average="factors"', holds=truncate_every == 1)
         return SlowLearner(run, decay=decay, warmup=warmup)
     return SlowUpdates(method, run, decay=decay, warmup=warmup, rank=rank, truncate_every=truncate_every)
