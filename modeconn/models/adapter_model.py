@@ -19,7 +19,7 @@ from modeconn.models.completeness import check_complete
 from modeconn.models.device_maps import DeviceMap, MemoryLimit, as_device, map_options
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
 from modeconn.models.families import family_for_task, family_of
-from modeconn.models.family import Classifier, Family, score_batch
+from modeconn.models.family import Classifier, Family, padding_token, score_batch
 from modeconn.models.fingerprint import check_same_base_model, fingerprint_of
 from modeconn.models.full import check_whole, given_by_all
 from modeconn.models.generating import example_sums
@@ -35,7 +35,7 @@ from modeconn.models.loading import (
 )
 from modeconn.models.matmul_precision import MatmulPrecision, check_matmul_precision
 from modeconn.models.offloaded import first_device, sharing_copy
-from modeconn.models.packable import with_packing
+from modeconn.models.packable import with_own_positions, with_packing
 from modeconn.models.placing import Weights, check_fits, placed
 from modeconn.models.prompted import room_for_prompts
 from modeconn.models.quantised import loading_options
@@ -146,7 +146,7 @@ class AdapterModel:
         if device_map is None and module.device != device:  # a quantised one may not be moved
             module = module.to(device)
         check_points_per_batch(points_per_batch, module)
-        family = with_packing(family_of(task_type, model_labels), module, wanted=packed)
+        family = with_packing(with_own_positions(family_of(task_type, model_labels), module), module, wanted=packed)
         memory = BatchMemory() if device_map is not None else BatchMemory.of(module, max_memory)
         model = cls(
             module, tokenizer, family, str(source), fingerprint, room_for_prompts(adapters), absent, memory,
@@ -188,8 +188,8 @@ class AdapterModel:
 
     @property
     def pad_id(self) -> int:
-        """The token that fills batches: the config's, by which some models find the end of a text; 0 for images."""
-        return int(getattr(self.module.config, "pad_token_id", None) or 0)
+        """The token that fills batches; 0 for images."""
+        return padding_token(self.module)
 
     def encode(self, task: Task, split: str = "test", settings: EncodingSettings | None = None) -> EncodedTask:
         """A split, tokenised once, in batches that serve every point.

@@ -149,7 +149,8 @@ def reduce_rows(encoded: EncodedTask, loss: np.ndarray, correct: np.ndarray) -> 
     right = answers if num_choices > 1 else np.zeros(len(answers), dtype=int)
     chosen = np.arange(len(answers))
     score = per_choice.argmin(axis=1) == right if num_choices > 1 else correct
-    return ExampleSums(per_choice[chosen, right], tokens[chosen, right], score.astype(float))
+    own = np.where(np.isnan(per_choice).any(axis=1), np.nan, per_choice[chosen, right])  # no choice without the others
+    return ExampleSums(own, tokens[chosen, right], score.astype(float))
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> torch.Tensor:

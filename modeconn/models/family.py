@@ -59,11 +59,13 @@ class Causal:
     Attributes:
         packed: Whether rows stand one after the other instead, without padding.
         lean: Whether packed rows go through the last layer at scored positions only, and through the head in pieces.
+        counts: Whether the model counts positions itself, from another number than 0, as RoBERTa does.
     """
 
     task_type: str = "CAUSAL_LM"
     packed: bool = False
     lean: bool = False
+    counts: bool = False
 
     def encode(
         self, task: Task, split: str, tokenizer: Tokenizer, max_length: int, settings: EncodingSettings
@@ -95,8 +97,8 @@ class Causal:
         if batch.packed is not None and reads_packed(model):
             found = torch.cat(list(self.pieces(model, batch)))[batch.packed.places]  # [S, C] -> [B, A, C]
             return found.masked_fill((batch.targets == IGNORED)[..., None], 0.0)
-        accepted = inspect.signature(model.forward).parameters
-        inputs = {name: value for name, value in padded(batch, left=True).inputs.items() if name in accepted}
+        accepted = inspect.signature(model.forward).parameters.keys() - ({"position_ids"} if self.counts else set())
+        inputs = {name: value for name, value in padded(batch, model, left=True).inputs.items() if name in accepted}
         if "answer_lengths" in accepted:
             inputs["answer_lengths"] = _read_answers(batch)
         width = batch.targets.shape[1]
@@ -180,7 +182,7 @@ class Classifier:
         contexts = [row.context for row in rows]
         targets = torch.tensor([row.targets for row in rows])
         if self.packed:
-            inputs, packed = ended(contexts)
+            inputs, packed = ended(contexts, pad_id)
             return Batch(inputs, targets, packed)
         inputs = {
             "input_ids": pad(contexts, pad_id, left=False),
@@ -192,7 +194,7 @@ class Classifier:
         """One row of logits a text."""
         if batch.packed is not None and reads_packed(model):
             return packed_classes(model, batch.inputs, batch.packed, lean=self.lean)[:, None, :]
-        batch = padded(batch, left=False)
+        batch = padded(batch, model, left=False)
         return model(**batch.inputs).logits[:, None, :]  # [B, C] -> [B, 1, C]
 
 
@@ -207,14 +209,19 @@ def reads_packed(model: torch.nn.Module) -> bool:
     return not getattr(model, "needs_padding", False)
 
 
-def padded(batch: Batch, *, left: bool) -> Batch:
-    """A batch whose rows are padded; the same one if they are."""
+def padded(batch: Batch, model: torch.nn.Module, *, left: bool) -> Batch:
+    """A batch whose rows are padded, with the token that the model knows as padding; the same one if they are."""
     if batch.packed is None:
         return batch
-    inputs = unpack(batch.inputs, batch.packed, left=left)
+    inputs = unpack(batch.inputs, batch.packed, left=left, pad_id=padding_token(model))
     if left:
         inputs["position_ids"] = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
     return Batch(inputs, batch.targets)
+
+
+def padding_token(model: Any) -> int:  # noqa: ANN401
+    """The token that fills batches: the config's, by which some models find the end of a text; 0 without one."""
+    return int(getattr(getattr(model, "config", None), "pad_token_id", None) or 0)
 
 
 def score_batch(

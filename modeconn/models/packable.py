@@ -1,5 +1,6 @@
 """Whether a model can read rows without padding: tried out on a few tokens."""
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,22 @@ def with_packing(family: Family, module: nn.Module, *, wanted: bool | None = Non
     return family
 
 
+def with_own_positions(family: Family, module: nn.Module) -> Family:
+    """A decoder's family that leaves the positions to the model, where those from 0 are not the model's own.
+
+    Args:
+        family: How the model is called.
+        module: The model, in `eval()`.
+    """
+    if not isinstance(family, Causal) or "position_ids" not in inspect.signature(module.forward).parameters:
+        return family
+    own, (row, *_) = replace(family, counts=True), _rows(module, causal=True)
+    batch = family.collate([row], 0).to(first_device(module))
+    with torch.inference_mode():
+        counted, expected = (one.logits(module, batch).double() for one in (family, own))
+    return family if _close(counted, expected, module) else own
+
+
 def without_packing(family: Family) -> Family:
     """The same family, reading padded rows."""
     return replace(family, packed=False, lean=False) if isinstance(family, Causal | Classifier) else family
@@ -71,8 +88,13 @@ def _agree(packed: Family, padded: Family, module: Any) -> bool:  # noqa: ANN401
     expected = torch.cat(alone)
     if not torch.isfinite(expected).all():
         return False
+    return _close(together, expected, module)
+
+
+def _close(found: torch.Tensor, expected: torch.Tensor, module: Any) -> bool:  # noqa: ANN401
+    """Whether logits are equal but for the rounding of the model's dtype."""
     most = _MOST.get(module.dtype, _MOST_OF_HALF) * float(expected.abs().max())
-    return bool((together - expected).abs().max() <= most)
+    return bool((found - expected).abs().max() <= most)
 
 
 def _rows(module: Any, *, causal: bool) -> list[Row]:  # noqa: ANN401

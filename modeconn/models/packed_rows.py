@@ -23,12 +23,14 @@ class Text:
         start: The first scored position in it.
         num_scored: How many positions from there on are scored.
         branches: The tokens of each branch; none where the text is one row.
+        last: The last position that is no padding token, where it is not the last of all.
     """
 
     length: int
     start: int
     num_scored: int
     branches: tuple[int, ...] = ()
+    last: int | None = None
 
     @property
     def shared(self) -> int:
@@ -110,29 +112,34 @@ def continued(rows: Sequence[Row]) -> tuple[dict[str, torch.Tensor], Packed]:
     return _row(tokens, texts), Packed(tuple(texts), _scored(texts), _padded(places))
 
 
-def ended(rows: Sequence[Sequence[int]]) -> tuple[dict[str, torch.Tensor], Packed]:
+def ended(rows: Sequence[Sequence[int]], pad_id: int | None = None) -> tuple[dict[str, torch.Tensor], Packed]:
     """Texts of a classifier as one row, of which the first positions are scored.
+
+    Args:
+        rows: The texts.
+        pad_id: The padding token: a text may end with it, as where it is the token that ends texts, too.
 
     Returns:
         `input_ids` and `position_ids`, `[1, T]` each, and how the texts stand in them.
     """
-    texts = [Text(len(row), 0, 1) for row in rows]
+    texts = [Text(len(row), 0, 1, last=_last(row, pad_id)) for row in rows]
     return _row(rows, texts), Packed(tuple(texts), _scored(texts), torch.arange(len(rows))[:, None])
 
 
 def at_ends(packed: Packed) -> Packed:
-    """The same texts, of which the last positions are scored."""
-    texts = tuple(Text(text.length, text.length - 1, 1) for text in packed.texts)
+    """The same texts, of which the last positions are scored that are no padding token, as transformers finds them."""
+    texts = tuple(Text(text.length, text.length - 1 if text.last is None else text.last, 1) for text in packed.texts)
     return Packed(texts, _scored(texts).to(packed.scored.device), packed.places)
 
 
-def unpack(inputs: dict[str, torch.Tensor], packed: Packed, *, left: bool) -> dict[str, torch.Tensor]:
+def unpack(inputs: dict[str, torch.Tensor], packed: Packed, *, left: bool, pad_id: int = 0) -> dict[str, torch.Tensor]:
     """Packed rows as padded ones: `input_ids` and `attention_mask`, `[B, L]` each.
 
     Args:
         inputs: From `continued` or `ended`.
         packed: How the rows stand in them.
         left: Whether the padding stands on the left.
+        pad_id: The token that fills rows; decoders with a head for classes find the end of a text by it.
     """
     side = "left" if left else "right"
     tokens = inputs["input_ids"][0]
@@ -143,7 +150,10 @@ def unpack(inputs: dict[str, torch.Tensor], packed: Packed, *, left: bool) -> di
     ]
     rows = [tokens[row] for row in numbers]
     masks = [torch.ones_like(row) for row in rows]
-    padded = [pad_sequence(one, batch_first=True, padding_side=side) for one in (rows, masks)]
+    padded = [
+        pad_sequence(one, batch_first=True, padding_side=side, padding_value=value)
+        for one, value in ((rows, pad_id), (masks, 0))
+    ]
     return {"input_ids": padded[0], "attention_mask": padded[1]}
 
 
@@ -153,6 +163,12 @@ def _row(rows: Sequence[Sequence[int]], texts: Sequence[Text]) -> dict[str, torc
         "input_ids": torch.tensor([[token for row in rows for token in row]]),
         "position_ids": torch.tensor([[place for text in texts for place in text.places()]]),
     }
+
+
+def _last(row: Sequence[int], pad_id: int | None) -> int | None:
+    """The last position that is no padding token, where it is not the last of all; 0 where there is none."""
+    last = next((place for place in reversed(range(len(row))) if row[place] != pad_id), 0)
+    return None if last == len(row) - 1 else last
 
 
 def _begins(texts: Sequence[Text]) -> Iterator[int]:

@@ -153,9 +153,7 @@ def test_another_base_than_the_adapters_name_is_remarked_on_and_recorded(
     assert facts(tmp_path / "out")["notes"] == notes
 
 
-def test_points_that_share_a_batch_have_the_numbers_of_points_alone(
-    short: list[str], task_folders: list[str], tmp_path: Path
-) -> None:
+def test_points_that_share_a_batch_have_the_numbers_of_points_alone(short: list[str], tmp_path: Path) -> None:
     tables, records = [], []
     for count in ("1", "2"):
         out = tmp_path / count

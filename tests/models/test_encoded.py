@@ -59,3 +59,9 @@ def test_an_encoded_split_says_what_it_is(loaded):
     encoded = loaded("llama")[0].encode(random_task(name="odd"))
     expected = ("odd", "test", "exact_match", 9)
     assert (encoded.task, encoded.split, encoded.metric, encoded.num_examples) == expected
+
+
+def test_an_example_has_no_loss_where_a_choice_has_none():
+    """Of the first question a wrong choice is NaN; its likeliest one would be told wrongly."""
+    sums = reduce_rows(two_questions(), np.array([np.nan, 2.0, 1.0, 6.0, 5.0, 4.0]), np.zeros(6))
+    assert np.isnan(sums.loss_sum).tolist() == [True, False]

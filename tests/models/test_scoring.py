@@ -195,7 +195,7 @@ class AllPositions(nn.Module):
 def test_a_model_that_gives_all_logits_scores_the_same(family, loaded):
     model, _ = loaded(family)
     packed = model.encode(random_task()).batches[0]
-    batch = padded(packed, left=True)
+    batch = padded(packed, model.module, left=True)
     with torch.inference_mode():
         from_packed = score_batch(Causal(), AllPositions(model.module), packed)[0]
         assert Causal().logits(AllPositions(model.module), batch).shape[1] == batch.targets.shape[1]
