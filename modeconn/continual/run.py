@@ -148,11 +148,11 @@ class Run:
             self.learner.weights[name].copy_(value)
 
     def scores(self, splits: Sequence[EncodedTask]) -> list[ExampleSums]:
-        """Per-example sums of splits at the learner's present weights."""
+        """Per-example sums of splits at the learner's present weights; every process scores some of the batches."""
         module = self.learner.module
         training = module.training
         try:
             module.eval()
-            return [example_sums(self.model, module, split) for split in splits]
+            return [example_sums(self.model, module, split, share=self.processes.share) for split in splits]
         finally:
             module.train(training)

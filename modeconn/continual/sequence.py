@@ -161,18 +161,12 @@ class TaskSequence:
         """Every task at the checkpoint that answers it, once there are `newest` of them."""
         splits = self.run.eval_sets
         serving = [self.method.checkpoint_for(task, newest) for task in range(1, len(splits) + 1)]
-
-        def scored(work: tuple[int, list[int]]) -> dict[int, ExampleSums]:
-            number, tasks = work
-            point = Adapter.from_pretrained(self.folder.folder / self.names[number - 1])
-            return dict(zip(tasks, self.run.model.evaluate(point, [splits[task] for task in tasks]), strict=True))
-
-        count = self.run.processes.count
-        works = []
+        sums: dict[int, ExampleSums] = {}
         for number in sorted(set(serving)):
+            point = Adapter.from_pretrained(self.folder.folder / self.names[number - 1])
             tasks = [task for task, by in enumerate(serving) if by == number]
-            works += [(number, tasks[first::count]) for first in range(min(count, len(tasks)))]
-        sums = {task: one for part in self.run.processes.share(works, scored) for task, one in part.items()}
+            found = self.run.model.evaluate(point, [splits[task] for task in tasks], self.run.processes.share)
+            sums |= dict(zip(tasks, found, strict=True))
         return [sums[task] for task in range(len(splits))]
 
     def _write(self, state: TrainState) -> None:

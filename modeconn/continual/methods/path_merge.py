@@ -134,7 +134,8 @@ class PathMerge(Sequential):
     def _measured(self, result: Result, splits: "Sequence[EncodedTask]") -> tuple[float, ...]:
         """How good a result is, the mean over tasks: score and negated loss, or the latter alone."""
         with self.run.module_at(result) as module:
-            found = [example_sums(self.run.model, module, split) for split in splits]
+            share = self.run.processes.share
+            found = [example_sums(self.run.model, module, split, share=share) for split in splits]
         loss = sum(float(one.loss_sum.sum() / one.num_tokens.sum()) for one in found) / len(found)
         score = sum(float(one.score.mean()) for one in found) / len(found)
         return (score, -loss) if self.choose_by == "score" else (-loss,)
