@@ -19,9 +19,13 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from modeconn.errors import ModelError
 from modeconn.models.packed_rows import Text
+from modeconn.models.plain_attention import plain_attention
 
 NAME = "modeconn_packed"
-_KNOWN = {"position_ids", "use_cache", "output_attentions", "cache_position", "is_causal", "sliding_window"}
+_KNOWN = {  # what changes nothing here
+    "position_ids", "use_cache", "output_attentions", "output_router_logits", "cache_position", "is_causal",
+    "sliding_window",
+}  # fmt: skip
 _ASKS = "warn_if_padding_and_no_attention_mask"  # transformers' question whether a mask was forgotten
 _TEXTS: ContextVar[tuple[Text, ...]] = ContextVar("packed_texts")
 
@@ -89,6 +93,8 @@ def attend(
     scaling: float | None = None,
     sliding_window: int | None = None,
     is_causal: bool | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **others: Any,  # noqa: ANN401
 ) -> tuple[torch.Tensor, None]:
     """Attention within the texts of a packed row, as transformers calls it.
@@ -103,6 +109,8 @@ def attend(
         scaling: Of the products; `d**-0.5` by default.
         sliding_window: How far back a position sees.
         is_causal: Instead of the module's own.
+        softcap: What scores are capped at.
+        s_aux: A score of each head that takes weight and gives nothing, `[H]`.
         others: What transformers passes on; anything that changes the result is refused.
 
     Returns:
@@ -130,7 +138,7 @@ def attend(
     else:
         key, value = keys.found
         KEYS.set(None)
-    heads = _Heads(dropout, scaling, sliding_window, causal=causal)
+    heads = _Heads(dropout, scaling, sliding_window, causal=causal, softcap=softcap, sinks=s_aux)
     pieces, first, begin = [], 0, 0
     for text, group in groupby(texts):
         count = len(list(group))
@@ -149,6 +157,8 @@ class _Heads:
     scaling: float | None
     window: int | None
     causal: bool
+    softcap: float | None
+    sinks: torch.Tensor | None
 
     def of_texts(self, text: Text, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """`[n, H, A, d]` of queries at A positions, and `[n, K, L, d]` of keys -> `[n, H, A, d]`."""
@@ -166,6 +176,13 @@ class _Heads:
         """The same of some of the positions, and the keys that they may see."""
         mask = self._mask(text, rows, k.shape[2])
         square = len(rows) == k.shape[2]
+        if self.softcap is not None or self.sinks is not None:
+            if mask is None and self.causal and square:
+                mask = torch.ones(len(rows), len(rows), dtype=torch.bool).tril()
+            return plain_attention(
+                q, k, v, seen=mask, scaling=q.shape[-1] ** -0.5 if self.scaling is None else self.scaling,
+                dropout=self.dropout, softcap=self.softcap, sinks=self.sinks,
+            )  # fmt: skip
         found = functional.scaled_dot_product_attention(
             q, k, v, attn_mask=None if mask is None else mask.to(q.device), dropout_p=self.dropout,
             is_causal=self.causal and mask is None and square, scale=self.scaling,

@@ -5,16 +5,27 @@ import torch
 from random_tasks import random_task
 from tiny import LABELS
 from torch import nn
-from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 import modeconn as mc
 from modeconn.errors import ModelError
+from modeconn.models import packed_attention as attending
 from modeconn.models.family import Causal
 from modeconn.models.last_layer import last_layer, last_layer_at
 from modeconn.models.packable import with_packing
 from modeconn.models.packed_attention import KEYS, packed_attention
 from modeconn.models.packed_rows import continued
 from modeconn.models.packing import packed_logits, scored_logits
+from modeconn.models.plain_attention import plain_attention
 from modeconn.tasks.rows import Row
 
 INNER = {"llama": "mlp", "gpt2": "mlp", "bert": "intermediate"}
@@ -155,8 +166,26 @@ def test_other_decoders_are_served(kind, config):
     assert with_packing(Causal(), small(kind, config)).lean
 
 
-def test_a_decoder_with_capped_attention_is_padded():
-    assert not with_packing(Causal(), small(Gemma2ForCausalLM, Gemma2Config)).packed
+@pytest.mark.parametrize(
+    ("kind", "config", "settings", "forgotten"),
+    [
+        (Gemma2ForCausalLM, Gemma2Config, {"attn_logit_softcapping": 0.05, "sliding_window": 4}, "softcap"),
+        (GptOssForCausalLM, GptOssConfig, {"num_local_experts": 4, "sliding_window": 4}, "sinks"),
+    ],
+)
+def test_capped_scores_and_sinks_are_served(kind, config, settings, forgotten, monkeypatch):
+    model = small(kind, config, **settings).float()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.mul_(5) if name.endswith(("q_proj.weight", "k_proj.weight")) else None
+            weight.normal_() if name.endswith("sinks") else None
+    assert with_packing(Causal(), model).lean
+
+    def without(*given, **settings):
+        return plain_attention(*given, **settings | {forgotten: None})
+
+    monkeypatch.setattr(attending, "plain_attention", without)
+    assert not with_packing(Causal(), model).packed
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
