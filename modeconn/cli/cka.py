@@ -2,7 +2,8 @@
 
 With --start and --end, writes layers.csv (every layer of the end against every layer of the start) and cka.csv (every
 layer against itself at --reference, along the line between them); with --path, the same for a fitted curve; with
---points, drift.csv (every layer after each checkpoint). Figures go to figures/.
+--points, drift.csv (every layer after each checkpoint), and of a single one layers.csv, against the base. Figures go to
+figures/.
 """
 
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,9 @@ class Settings(MeasurementSettings):
     start: str | None = field(default=None, metadata=flag_help("checkpoint at t = 0 of a line: a folder or hub id"))
     end: str | None = field(default=None, metadata=flag_help("checkpoint at t = 1"))
     path: str | None = field(default=None, metadata=flag_help("a path folder, as modeconn fit writes it"))
-    points: tuple[str, ...] = field(default=(), metadata=flag_help("checkpoints of a run in order, for their drift"))
+    points: tuple[str, ...] = field(
+        default=(), metadata=flag_help("checkpoints of a run in order, or one beside its base")
+    )
     space: Literal["weights", "factors", "aligned-factors"] = field(
         default="weights", metadata=flag_help("coordinates of the line")
     )
@@ -133,20 +136,21 @@ def _check_given(settings: Settings) -> None:
 
     ends = [one for one in (settings.start, settings.end) if one]
     asked = [bool(ends), bool(settings.path), bool(settings.points)]
-    if sum(asked) != 1 or len(ends) == 1 or len(settings.points) == 1:
+    if sum(asked) != 1 or len(ends) == 1:
         raise PathError(
             "it is not said which checkpoints are compared",
-            expected="--start and --end, or --path, or two --points or more",
+            expected="--start and --end, or --path, or --points",
             got=f"{len(ends)} ends, {'a' if settings.path else 'no'} path, {len(settings.points)} points",
             remedy="give one of them; runs of their own for the others",
         )
     known = ("base", "first", "previous") if settings.points else ("start", "end", "base")
+    known = ("base",) if len(settings.points) == 1 else known
     if settings.reference is not None and settings.reference not in known:
         raise PathError(
             f"there is no {settings.reference} to compare with",
             expected=f"--reference {' or '.join(known)}",
             got=f"--reference {settings.reference}",
-            remedy="first and previous are for --points, start and end for a path",
+            remedy="first and previous are for two --points or more, start and end for a path",
         )
 
 
@@ -200,23 +204,30 @@ def _on_chance(settings: Settings) -> list[str]:
 def _write_drift(
     settings: Settings, folder: "RunFolder", points: "list[Adapter]", model: "AdapterModel", tasks: "list[Task]"
 ) -> None:
-    """Every layer after each checkpoint."""
+    """Every layer after each checkpoint; of a single one also layer by layer, against the base."""
     from modeconn.cli.progress import progress
     from modeconn.evaluation.store import RunPointStore
     from modeconn.plotting.cka_drift import plot_cka_drift
-    from modeconn.similarity.reports import cka_drift
+    from modeconn.plotting.cka_layers import plot_cka_layers
+    from modeconn.similarity.reports import cka_between, cka_drift
 
     reference: Any = settings.reference or "base"
+    options: dict[str, Any] = {"split": settings.split, "encoding": settings.encoding(), "store": RunPointStore(folder)}
+    chance, no_chance = settings.comparing(chance=True), settings.comparing(chance=False)
     with progress(quiet=settings.quiet) as report:
-        found = [
-            cka_drift(
-                points, model, task, reference=reference, split=settings.split, encoding=settings.encoding(),
-                settings=settings.comparing(chance=False), store=RunPointStore(folder), progress=report,
-            )
-            for task in tasks
-        ]  # fmt: skip
+        options["progress"] = report
+        found = [cka_drift(points, model, task, reference=reference, settings=no_chance, **options) for task in tasks]
+        single = points[0] if len(points) == 1 else None
+        layers = [
+            cka_between(single, None, model, task, settings=chance, check=False, **options)
+            for task in (tasks if single else ())
+        ]
     frame = _together(found)
-    _write(folder, {"drift.csv": frame}, {"drift": (plot_cka_drift(frame), frame)}, found)
+    tables, figures = {"drift.csv": frame}, {"drift": (plot_cka_drift(frame), frame)}
+    if layers:
+        matrix = _together(layers)
+        tables["layers.csv"], figures["layers"] = matrix, (plot_cka_layers(matrix), matrix)
+    _write(folder, tables, figures, [*layers, *found], _on_chance(settings) if layers else ())
 
 
 def _together(found: "Sequence[Similarity]") -> "pd.DataFrame":

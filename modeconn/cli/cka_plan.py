@@ -32,6 +32,9 @@ def planned_comparisons(
     if settings.points:
         comparisons = [Comparing(num_points, matched=True, settings=along)]
         references = {"previous": num_points, "first": 0}.get(settings.reference or "base", 1)
+        if num_points == 1:  # layer by layer, too
+            comparisons.append(Comparing(1, matched=False, settings=layers))
+            references += 1
     else:
         pairs = 3 if settings.reference == "base" else 1
         comparisons = [

@@ -4,11 +4,12 @@ Writes geometry.csv (a row for each checkpoint and matrix), overlaps.csv (for ea
 points.csv and pairs.csv (the same in total), drift.csv, spectra.parquet, reading.txt and figures/ to the output folder.
 No model is loaded; a base stays on disk. With --tasks the model is loaded, and the curvature of the tasks' losses at
 every checkpoint is measured, too: second_order.csv (Hessian trace, largest and smallest eigenvalue, sharpness), and of
-two checkpoints curvature.csv (along the line between them).
+two checkpoints curvature.csv (along the line between them). With --path, paths.csv says how long fitted curves are and
+how they bend.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,10 @@ class Settings(SecondOrderFlags):
     base_model: str | None = field(
         default=None, metadata=flag_help("folder or hub id: for relative norms, and kinds that are functions of it")
     )
+    path: tuple[str, ...] = field(
+        default=(),
+        metadata=flag_help("path folders, as modeconn fit writes them: measures length and bending, too"),
+    )
     increments: bool = field(
         default=False, metadata=flag_help("take what each checkpoint adds to the one before, not its whole update")
     )
@@ -68,13 +73,15 @@ class Settings(SecondOrderFlags):
         """The same settings with absolute paths."""
         from modeconn.runs import resolved
 
-        return replace(super().resolved(), adapters=tuple(resolved(one) for one in self.adapters))
+        found = {name: tuple(map(resolved, getattr(self, name))) for name in ("adapters", "path")}
+        return replace(super().resolved(), **found)
 
 
 def run(settings: Settings) -> int:
     """Measure and write the run folder; a finished one is shown again."""
     from modeconn.adapters.adapter import Adapter
     from modeconn.cli.naming import named
+    from modeconn.cli.path_shapes import path_sentences, shapes_of
     from modeconn.cli.progress import say_shown_again
     from modeconn.cli.second_order_run import load_tasks, measure_second_order
     from modeconn.geometry.accepting import check_points
@@ -83,7 +90,8 @@ def run(settings: Settings) -> int:
     base = _base(settings, points)
     check_points(points, base=base)
     tasks = load_tasks(settings, points)
-    folder = _opened(settings, points, tasks)
+    shapes, of_paths = shapes_of(settings.path, base)
+    folder = _opened(settings, points, tasks, of_paths)
     if settings.dry_run:
         _show_plan(settings, folder, points, tasks)
         return 0
@@ -93,8 +101,10 @@ def run(settings: Settings) -> int:
         with folder:
             geometry = _measured(settings, points, base)
             _write_tables(settings, folder, geometry)
+            if shapes is not None:
+                folder.write_csv(shapes, "paths.csv")
             more = measure_second_order(settings, folder, points, tasks) if tasks else []
-            _write_rest(folder, geometry, more)
+            _write_rest(folder, geometry, [*path_sentences(shapes), *more])
     for note in _notes(settings, points):
         print(f"note: {note}", file=sys.stderr)
     _show(folder)
@@ -117,11 +127,15 @@ def _base(settings: Settings, points: "Sequence[Adapter]") -> "FullModel | None"
     return base
 
 
-def _opened(settings: Settings, points: "Sequence[Adapter]", tasks: "Sequence[Task]") -> "RunFolder":
+def _opened(
+    settings: Settings, points: "Sequence[Adapter]", tasks: "Sequence[Task]", of_paths: "Mapping[str, str]"
+) -> "RunFolder":
     """The run folder, which holds none of the inputs."""
     from modeconn.runs import RunFolder, refuse_inputs_inside
 
-    refuse_inputs_inside(settings.output_dir, [*settings.adapters, *settings.tasks, settings.base_model])
+    refuse_inputs_inside(
+        settings.output_dir, [*settings.adapters, *settings.path, *settings.tasks, settings.base_model]
+    )
     return RunFolder.open(
         settings.output_dir,
         command="geometry",
@@ -129,6 +143,7 @@ def _opened(settings: Settings, points: "Sequence[Adapter]", tasks: "Sequence[Ta
         hashes={
             **{f"adapter {point.name}": point.fingerprint for point in points},
             **{f"task {task.name}": task.fingerprint for task in tasks},
+            **of_paths,
         },
         overwrite=settings.overwrite,
     )
@@ -253,6 +268,9 @@ def _show(folder: "RunFolder") -> None:
     if len(pairs):
         print()
         print_table(pairs.reindex(columns=_PAIRS), title="what two updates share, beside chance")
+    if (folder.folder / "paths.csv").exists():
+        print()
+        print_table(read_csv(folder.folder / "paths.csv"), title="paths: L2 length, turn in degrees, largest curvature")
     show_second_order(folder)
     print()
     print((folder.folder / "reading.txt").read_text(encoding="utf-8").rstrip("\n"))

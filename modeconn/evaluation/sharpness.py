@@ -9,6 +9,9 @@ from scipy.optimize import minimize
 from modeconn.errors import EvaluationError
 from modeconn.evaluation.local_loss import LocalLoss
 
+_BESIDE = 1e-3  # of the box
+_LOSSES_A_STEP = 2  # at most, on average
+
 
 @dataclass(frozen=True)
 class Sharpness:
@@ -32,9 +35,10 @@ class Sharpness:
 def epsilon_sharpness(loss: LocalLoss, *, size: float = 1e-3, max_steps: int = 10) -> Sharpness:
     """The relative rise of a loss in a box around a point (Keskar 2017, arXiv 1609.04836).
 
-    `100 (max_(|d_i| <= e (|x_i| + 1)) L(x + d) - L(x)) / (1 + L(x))`, the maximum looked for by a few steps of L-BFGS-B
-    from the point, so that the value is a lower bound. Like every such measure it depends on the coordinates: the same
-    function in another gauge has another one.
+    `100 (max_(|d_i| <= e (|x_i| + 1)) L(x + d) - L(x)) / (1 + L(x))`, the maximum looked for by a few steps of L-BFGS-B,
+    so that the value is a lower bound. They begin a little beside the point, as there is no way up to be seen from one
+    where training has converged. Like every such measure it depends on the coordinates: the same function in another
+    gauge has another one.
 
     Args:
         loss: The loss around the point: `LocalLoss.at(point, model, task)`.
@@ -59,10 +63,12 @@ def epsilon_sharpness(loss: LocalLoss, *, size: float = 1e-3, max_steps: int = 1
         seen.append(value)
         return -value, -slope.numpy()
 
-    start = np.zeros(len(reach))
+    falling(np.zeros(len(reach)))
+    start = _BESIDE * reach * np.random.default_rng(0).choice([-1.0, 1.0], len(reach))
     minimize(
         falling, start, jac=True, method="L-BFGS-B", bounds=list(zip(-reach, reach, strict=True)),
-        options={"maxiter": max_steps},
+        # The default tolerances take a small slope for the top.
+        options={"maxiter": max_steps, "maxfun": _LOSSES_A_STEP * max_steps, "gtol": 0.0, "ftol": 0.0},
     )  # fmt: skip
     if not np.isfinite(seen).all():
         raise EvaluationError(

@@ -67,16 +67,27 @@ def _on_places(row: dict[Any, Any], own: pd.DataFrame) -> list[str]:
     if not total:
         return []
     parts = []
-    for column, told in (("module", ""), ("layer", "layer ")):
-        shares: dict[object, float] = {}
-        for place, norm in zip(own[column].astype(object).tolist(), numbers(own, "norm").tolist(), strict=True):
-            if not pd.isna(place):
+    for places in (own["module"].tolist(), _layers(own)):
+        shares: dict[str, float] = {}
+        for place, norm in zip(places, numbers(own, "norm").tolist(), strict=True):
+            if place:
                 shares[place] = shares.get(place, 0.0) + norm**2 / total
         if len(shares) > 1:
             place = max(shares, key=lambda one: shares[one])
             even = _percent(1 / len(shares))
-            parts.append(f"{told}{place} ({_percent(shares[place])}; an even share is {even})")
+            parts.append(f"{place} ({_percent(shares[place])}; an even share is {even})")
     return [f"Most of its square lies in {' and in '.join(parts)}."] if parts else []
+
+
+def _layers(own: pd.DataFrame) -> list[str]:
+    """The layers in words, empty where there is none; by name where a model has several stacks, as of a decoder."""
+    numbered = own["layer"].notna().tolist()
+    stacks = [str(module).partition("*")[0] for module in own["module"]]
+    several = len({stack for stack, there in zip(stacks, numbered, strict=True) if there}) > 1
+    return [
+        (f"{stack}{layer}" if several else f"layer {layer}") if there else ""
+        for stack, layer, there in zip(stacks, own["layer"].tolist(), numbered, strict=True)
+    ]
 
 
 def _on_base(row: dict[Any, Any]) -> list[str]:

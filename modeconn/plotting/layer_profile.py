@@ -88,11 +88,13 @@ def plot_layer_profile(
 
 
 def short_names(modules: Sequence[str]) -> dict[str, str]:
-    """Module -> its name without the parts that all of them begin and end with.
+    """Module -> its name without the parts that all of them begin and end with, and the numbered lists that all are in.
 
     Example:
         >>> list(short_names(["layers.*.self_attn.q_proj.weight", "layers.*.mlp.up_proj.weight"]).values())
         ['self_attn.q_proj', 'mlp.up_proj']
+        >>> list(short_names(["encoder.block.*.layer.*.attention.q", "decoder.block.*.layer.*.attention.v"]).values())
+        ['encoder.attention.q', 'decoder.attention.v']
     """
     parts = {module: module.split(".") for module in modules}
     for end in (0, -1):
@@ -101,6 +103,11 @@ def short_names(modules: Sequence[str]) -> dict[str, str]:
                 break  # the only one keeps the parts that say what it is
             for one in parts.values():
                 del one[end]
+    for place in range(min(map(len, parts.values())) - 2, 0, -1):
+        lists = {(one[place], one[place + 1]) for one in parts.values()}
+        if len(lists) == 1 and lists.pop()[1] == "*":  # which of them, the axis says
+            for one in parts.values():
+                del one[place : place + 2]
     return {module: ".".join(one) for module, one in parts.items()}
 
 

@@ -9,8 +9,8 @@ from scipy import stats
 
 from modeconn.errors import EvaluationError, listed
 from modeconn.models.finite import check_finite
-from modeconn.similarity.features import LEAST_EXAMPLES, centred
-from modeconn.similarity.hsic import debiased_from, u_centred
+from modeconn.similarity.features import LEAST_EXAMPLES
+from modeconn.similarity.parts import dealt, terms_of_parts
 
 LEAST_MINIBATCHES = 8  # below, their scatter says little
 
@@ -27,6 +27,7 @@ class CKAEstimate:
         high: Upper ends.
         cka_biased: The biased form at the size of a minibatch.
         num_rows: Rows of features that were seen.
+        num_together: Rows that were compared at once, on average.
         num_minibatches: Minibatches that were averaged over.
     """
 
@@ -37,6 +38,7 @@ class CKAEstimate:
     high: np.ndarray
     cka_biased: np.ndarray
     num_rows: int
+    num_together: float
     num_minibatches: int
 
 
@@ -48,10 +50,14 @@ class CKAAccumulator:
     choice of examples: those sorted by length would hide what differs between lengths. Their scatter gives the
     intervals, by the delta method; below 8 minibatches there are none.
 
+    Rows of one example, as the tokens of a text are, must not be taken for independent ones: two that resemble each
+    other on both sides because they are of one text would count as likeness, and texts whose features have nothing to
+    do with each other would score high. So rows are compared with those of other examples only.
+
     Args:
         matched: Compare each site with the reference site in the same place, instead of all pairs.
-        max_rows: More rows than this, as tokens may be, are dealt out at random into parts of at most so many, whose
-            terms are averaged: the cost of a Gram grows with the square of its rows.
+        max_rows: More rows than this are dealt out at random into parts of at most so many, whose terms are averaged:
+            the cost of a Gram grows with the square of its rows.
         seed: Of the dealing.
 
     Example:
@@ -69,32 +75,38 @@ class CKAAccumulator:
         self._sites: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._sums: dict[str, torch.Tensor] = {}
         self._rows = self._count = 0
+        self._together = 0.0
 
-    def add(self, features: Mapping[str, torch.Tensor], reference: Mapping[str, torch.Tensor]) -> None:
+    def add(
+        self,
+        features: Mapping[str, torch.Tensor],
+        reference: Mapping[str, torch.Tensor],
+        *,
+        lengths: Sequence[int] | None = None,
+    ) -> None:
         """Take in one minibatch.
 
         Args:
             features: Site -> `[n, D]`, any width, dtype and device.
             reference: Reference site -> `[n, D']`, the same examples in the same order.
+            lengths: How many rows each example has, where it has several, one after the other. Every example then
+                counts as much as any other, however long it is.
 
         Raises:
-            EvaluationError: If there are fewer than 4 rows, sites differ in their number of rows, the sites are others
-                than before, or a value is not finite.
+            EvaluationError: If there are fewer than 4 examples, sites differ in their number of rows, lengths do not
+                add up to it, the sites are others than before, or a value is not finite.
         """
         sites = tuple(features), tuple(reference)
-        self._check(sites, [*features.values(), *reference.values()])
+        self._check(sites, [*features.values(), *reference.values()], lengths)
         number = len(next(iter(features.values())))
         for side, values in zip(("features", "reference"), (features, reference), strict=True):
             for name, rows in values.items():
                 check_finite(rows, f"the {side} at {name}")
-        parts = torch.randperm(number, generator=self._generator).tensor_split(-(-number // self._max_rows))
-        if len(parts) == 1:
-            parts = [slice(None)]  # nothing to deal out
-        sides = features.values(), reference.values()
-        terms = [self._terms([[rows[part] for rows in side] for side in sides]) for part in parts]
-        mean = {key: torch.stack([one[key] for one in terms]).mean(0) for key in terms[0]}
+        parts = dealt(number, lengths, max_rows=self._max_rows, generator=self._generator)
+        mean = terms_of_parts((list(features.values()), list(reference.values())), parts, matched=self._matched)
         for key, value in (mean | _products(mean, matched=self._matched)).items():
             self._sums[key] = self._sums[key] + value if self._count else value
+        self._together += sum(part.numel() for part in parts) / sum(len(part) for part in parts)
         self._sites, self._rows, self._count = sites, self._rows + number, self._count + 1
 
     def result(self, *, level: float = 0.95) -> CKAEstimate:
@@ -123,18 +135,33 @@ class CKAAccumulator:
             high=np.minimum(cka + reach, 1.0),
             cka_biased=_ratio(mean["xy biased"], mean["xx biased"], mean["yy biased"], matched=self._matched),
             num_rows=self._rows,
+            num_together=self._together / self._count,
             num_minibatches=self._count,
         )
 
-    def _check(self, sites: tuple[tuple[str, ...], tuple[str, ...]], values: Sequence[torch.Tensor]) -> None:
+    def _check(
+        self,
+        sites: tuple[tuple[str, ...], tuple[str, ...]],
+        values: Sequence[torch.Tensor],
+        lengths: Sequence[int] | None,
+    ) -> None:
         """Raise unless a minibatch can be added."""
         counts = sorted({len(one) for one in values})
-        if len(counts) != 1 or counts[0] < LEAST_EXAMPLES:
+        examples = counts[:1] if lengths is None else [len(lengths)]
+        if len(counts) != 1 or examples[0] < LEAST_EXAMPLES:
             raise EvaluationError(
                 "a minibatch cannot be compared",
                 expected=f"the same {LEAST_EXAMPLES} examples or more at every site",
-                got=f"{' and '.join(map(str, counts)) or 'no'} rows",
+                got=f"{' and '.join(map(str, counts)) or 'no'} rows"
+                + ("" if lengths is None else f" of {len(lengths)} examples"),
                 remedy="leave out a last minibatch that is too small, or deal its examples out to the others",
+            )
+        if lengths is not None and (min(lengths) < 1 or sum(lengths) != counts[0]):
+            raise EvaluationError(
+                "it is not known which rows belong to which example",
+                expected=f"lengths of 1 or more that add up to {counts[0]}, the rows at every site",
+                got=f"{len(lengths)} lengths from {min(lengths)} to {max(lengths)}, {sum(lengths)} rows together",
+                remedy="give the rows of the first example first, then those of the second",
             )
         if (self._sites is not None and sites != self._sites) or (self._matched and len(sites[0]) != len(sites[1])):
             known = self._sites or sites
@@ -145,25 +172,6 @@ class CKAAccumulator:
                 got=f"{listed(sites[0])} against {listed(sites[1])}",
                 remedy="give the same sites in every minibatch",
             )
-
-    def _terms(self, sides: Sequence[Sequence[torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """HSIC of all pairs, debiased and biased; a side is one `[n, D]` for each site."""
-        grams = [torch.stack([rows @ rows.T for rows in map(centred, side)]) for side in sides]  # [S, n, n] each
-        number = grams[0].shape[-1]
-        diagonals = [gram.diagonal(dim1=1, dim2=2).clone() for gram in grams]  # [S, n]
-        rows = [u_centred(gram).flatten(1) for gram in grams]  # [S, n^2]
-        found = {}
-        for key, a, b in (("xx", 0, 0), ("yy", 1, 1), ("xy", 0, 1)):
-            grid = key == "xy" and not self._matched
-            inner = rows[a] @ rows[b].T if grid else (rows[a] * rows[b]).sum(1)
-            pairs = (diagonals[a][:, None], diagonals[b][None]) if grid else (diagonals[a], diagonals[b])
-            found[key] = inner / (number * (number - 3))
-            # What debiasing takes off does not depend on tr K L, and is put back for the biased form.
-            taken = debiased_from(torch.zeros_like(inner), *pairs)
-            found[f"{key} biased"] = (
-                (inner / (number * (number - 3)) - taken) * number * (number - 3) / (number - 1) ** 2
-            )
-        return found
 
 
 def _pairs(values: np.ndarray, other: np.ndarray, *, matched: bool) -> tuple[np.ndarray, np.ndarray]:

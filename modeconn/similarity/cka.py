@@ -74,7 +74,7 @@ def _gaussian(rows: torch.Tensor, bandwidth: float, name: str) -> torch.Tensor:
     """The Gaussian Gram matrix, `[N, N]`."""
     squared = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").square()
     apart = torch.triu_indices(*squared.shape, offset=1)
-    median = squared[apart[0], apart[1]].median()
+    median = _median(squared[apart[0], apart[1]])
     if not median > 0:
         raise EvaluationError(
             f"the features {name} have no median distance",
@@ -83,6 +83,12 @@ def _gaussian(rows: torch.Tensor, bandwidth: float, name: str) -> torch.Tensor:
             remedy="use linear_cka, or leave repeated examples out",
         )
     return torch.exp(-squared / (2 * bandwidth**2 * median))
+
+
+def _median(values: torch.Tensor) -> torch.Tensor:
+    """The median of `[M]`: of an even number the mean of the middle two, of which torch's own takes the lower one."""
+    count = len(values)
+    return (values.kthvalue((count + 1) // 2).values + values.kthvalue(count // 2 + 1).values) / 2
 
 
 def _of_grams(gram: torch.Tensor, other: torch.Tensor, *, debiased: bool) -> float:

@@ -22,7 +22,7 @@ from modeconn.models.tensor_batches import read_tensors
 from modeconn.similarity.accumulator import CKAAccumulator
 from modeconn.similarity.features import LEAST_EXAMPLES
 from modeconn.similarity.keys import comparison_key
-from modeconn.similarity.rows import check_same_inputs, full_rows, streamed_rows
+from modeconn.similarity.rows import check_same_inputs, full_rows, of_prompts, streamed_rows
 from modeconn.similarity.settings import TOKENS_EXAMPLES, CKASettings
 from modeconn.tasks.encoding import EncodingSettings
 from modeconn.tasks.task import Task
@@ -222,8 +222,8 @@ def _streamed(
         for number, point in enumerate(points):
             same = point is reference and sides[0] is sides[1]
             own = other if same else _read(sides[0], point, some, settings, budget)
-            for one, two in zip(own, other, strict=True):
-                kept[number].add(one, two)
+            for one, two, examples in zip(own, other, some, strict=True):
+                kept[number].add(one, two, lengths=_tokens(sides[0].inputs, examples, settings))
             for side, features in zip(widths[number], (own[0], other[0]), strict=True):
                 side.update({name: rows.shape[1] for name, rows in features.items()})
         if progress:
@@ -232,6 +232,11 @@ def _streamed(
         streamed_rows(one.result(level=settings.level), sides[0].inputs, width)
         for one, width in zip(kept, widths, strict=True)
     ]
+
+
+def _tokens(inputs: Inputs, examples: Sequence[int], settings: CKASettings) -> list[int] | None:
+    """How many rows each example has; None where it has one."""
+    return [len(inputs.rows[number].context) for number in examples] if settings.pooling == "all-tokens" else None
 
 
 def _minibatches(number: int, settings: CKASettings) -> list[list[int]]:
@@ -261,4 +266,8 @@ def _read(
     for features in found:
         for name, rows in features.items():
             check_finite(rows, f"the activations of {name_of(point)} at {name}", side.model.dtype)
+    if settings.pooling == "all-tokens":
+        lengths = side.inputs.lengths
+        counts = [sum(lengths[number] for number in numbers) for numbers in minibatches]
+        found = [of_prompts(features, sites, count) for features, count in zip(found, counts, strict=True)]
     return found

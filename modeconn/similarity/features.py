@@ -75,9 +75,9 @@ def _no_matrix(name: str, got: str) -> EvaluationError:
 
 
 def centred(rows: torch.Tensor) -> torch.Tensor:
-    """Rows in float64 without their columns' means; a device without float64 hands them to the CPU."""
+    """Rows `[..., N, P]` in float64 without their columns' means; a device without float64 hands them to the CPU."""
     wide = (rows.cpu() if rows.device.type == "mps" else rows).double()
-    return wide - wide.mean(0)
+    return wide - wide.mean(-2, keepdim=True)
 
 
 def is_constant(rows: torch.Tensor, without_mean: torch.Tensor) -> bool:

@@ -10,6 +10,8 @@ from modeconn.similarity.settings import CKASettings
 if TYPE_CHECKING:
     from modeconn.similarity.engine import Side
 
+_FORM = 2  # of the tables and of what their numbers mean: tokens are compared with those of other examples only
+
 
 def comparison_key(
     point: Adapter | None,
@@ -46,5 +48,5 @@ def comparison_key(
         )
         for side in sides
     ]
-    facts = ("cka", points, read, matched, settings, token_budget)
+    facts = ("cka", _FORM, points, read, matched, settings, token_budget)
     return hashlib.sha256(repr(facts).encode()).hexdigest()

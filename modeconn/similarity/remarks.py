@@ -27,15 +27,16 @@ def _few(frame: pd.DataFrame) -> str:
 
 
 def _wide(frame: pd.DataFrame) -> str:
-    """More features than rows: then the biased form is large whatever the features are."""
-    n, p, q = (frame[name].to_numpy(dtype=float) for name in ("num_rows", "num_features", "num_features_reference"))
+    """More features than rows at once: then the biased form is large whatever the features are."""
+    n, p, q = (frame[name].to_numpy(dtype=float) for name in ("num_together", "num_features", "num_features_reference"))
     wide = (p > n) | (q > n)
     if not wide.any():
         return ""
     expected = np.sqrt(p * q / ((n + p) * (n + q)))
     at = int(expected.argmax())
+    rows = f"{round(n[at])} rows" + (" at once" if n[at] < frame["num_rows"].iloc[at] else "")
     return (
-        f"{int(p[at])} and {int(q[at])} features for {int(n[at])} rows: unrelated features would have a cka_biased of"
+        f"{int(p[at])} and {int(q[at])} features for {rows}: unrelated features would have a cka_biased of"
         f" about {expected[at]:.2f}; read cka"
     )
 

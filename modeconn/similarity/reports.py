@@ -32,10 +32,10 @@ class Similarity:
     Attributes:
         frame: One row for each pair of layers and point: point, reference, task, split, pooling, layer,
             layer_reference, t (missing off a path), cka (debiased; missing where a layer does not vary), low and high
-            (at one pair), cka_biased, num_examples, num_rows (examples, or tokens), num_features and
-            num_features_reference, num_effective (examples that carry the spread), influence (the largest change by
-            leaving one example out) and influential_example, null_high (the upper end of what shuffled examples give)
-            and p_value.
+            (at one pair), cka_biased, num_examples, num_rows (examples, or tokens), num_together (rows compared at
+            once: all of them, or those of a minibatch), num_features and num_features_reference, num_effective
+            (examples that carry the spread), influence (the largest change by leaving one example out) and
+            influential_example, null_high (the upper end of what shuffled examples give) and p_value.
         notes: Remarks for the reader.
         checks: What was checked: agreement with PEFT, the inputs' hash, cut prompts.
     """

@@ -1,14 +1,15 @@
 """One comparison as rows of a table: what is known of every pair of sites."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
-from modeconn.errors import EvaluationError
+from modeconn.errors import EvaluationError, listed
 from modeconn.models.activations import Activations
 from modeconn.models.inputs import Inputs
+from modeconn.models.sites import Site
 from modeconn.similarity.accumulator import CKAEstimate
 from modeconn.similarity.example_terms import ExampleTerms, example_terms, scaled
 from modeconn.similarity.features import LEAST_EXAMPLES
@@ -17,8 +18,8 @@ from modeconn.similarity.uncertainty import bootstrap_interval, effective_number
 
 COLUMNS = (
     "point", "reference", "task", "split", "pooling", "layer", "layer_reference", "t", "cka", "low", "high",
-    "cka_biased", "num_examples", "num_rows", "num_features", "num_features_reference", "num_effective", "influence",
-    "influential_example", "null_high", "p_value",
+    "cka_biased", "num_examples", "num_rows", "num_together", "num_features", "num_features_reference", "num_effective",
+    "influence", "influential_example", "null_high", "p_value",
 )  # fmt: skip
 
 
@@ -49,6 +50,29 @@ def check_same_inputs(inputs: Inputs, other: Inputs, pooling: str) -> None:
             got=f"{sum(inputs.lengths)} and {sum(other.lengths)} tokens of the same texts",
             remedy='pool them: pooling="mean" or "last-token"',
         )
+
+
+def of_prompts(features: Mapping[str, torch.Tensor], sites: Sequence[Site], count: int) -> dict[str, torch.Tensor]:
+    """The features that have a row for each token of the prompts: those of a decoder of its own have not.
+
+    Args:
+        features: Site -> `[rows, D]`.
+        sites: Where they were taken.
+        count: Tokens of the prompts.
+
+    Raises:
+        EvaluationError: If a site that was named has other rows, or all have.
+    """
+    kept = {name: rows for name, rows in features.items() if len(rows) == count}
+    lost = [site.name for site in sites if site.name in features.keys() - kept.keys() and (site.chosen or not kept)]
+    if lost:
+        raise EvaluationError(
+            "single tokens of the prompts are not seen everywhere",
+            expected="sites with a vector for each token, such as the layers of the encoder",
+            got=f"other numbers of vectors at {listed(lost)}",
+            remedy='name other sites, or take pooling="mean" or "last-token"',
+        )
+    return kept
 
 
 def full_rows(point: Activations, reference: Activations, *, matched: bool, settings: CKASettings) -> pd.DataFrame:
@@ -87,6 +111,7 @@ def full_rows(point: Activations, reference: Activations, *, matched: bool, sett
             "cka_biased": terms.biased,
             "num_examples": point.inputs.num_examples,
             "num_rows": point.num_rows,
+            "num_together": float(point.num_rows),
             "num_features": [x[i].shape[1] for i in terms.first],
             "num_features_reference": [y[i].shape[1] for i in terms.second],
             "num_effective": torch.where(terms.cka.isnan(), torch.nan, effective_number(terms)),
@@ -121,6 +146,7 @@ def streamed_rows(
             "cka_biased": estimate.cka_biased.reshape(-1),
             "num_examples": inputs.num_examples,
             "num_rows": estimate.num_rows,
+            "num_together": estimate.num_together,
             "num_features": [widths[0][name] for name in first],
             "num_features_reference": [widths[1][name] for name in second],
         }

@@ -20,7 +20,8 @@ class CKASettings:
     Attributes:
         sites: Where: "layers", "attention", "mlp", "all", modules' names, or several.
         pooling: What stands for an example: the "last-token" of its prompt, the "mean" over the prompt, its first token
-            ("cls"); or "all-tokens", each a row of its own, which needs one tokenizer. Of a `ModuleModel` an output
+            ("cls"); or "all-tokens", each a row of its own that is compared with tokens of other examples only, which
+            needs one tokenizer. Of a `ModuleModel` an output
             `[B, D]` stands for itself; of `[B, L, D]`, and of images `[B, D, H, W]`, the "mean" over all positions,
             the first one ("cls"), or all of it as one vector ("flatten", as most work on convolutions has it; of
             `[B, D, L]`, too). Nothing is known of padding there: a submodule that pools can be a site.

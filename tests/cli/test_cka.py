@@ -123,9 +123,24 @@ def test_bad_input_ends_with_1_and_four_parts(between, tmp_path, capsys, extra, 
     assert not (tmp_path / "out" / "cka.csv").exists()
 
 
-def test_one_end_or_one_point_is_not_enough(sources, task_folders, tmp_path, capsys):
+@pytest.mark.usefixtures("svg_only")
+def test_one_checkpoint_is_compared_with_its_base(sources, between, tmp_path):
+    arguments = ["cka", "--points", sources[0], *between[between.index("--tasks") :]]
+    assert main([*arguments, "--output-dir", str(tmp_path / "out")]) == 0
+    written = {"drift.csv", "layers.csv", "figures/drift.svg", "figures/layers.svg"}
+    assert written <= files(tmp_path / "out")
+    drift, layers = (read_csv(tmp_path / "out" / name) for name in ("drift.csv", "layers.csv"))
+    assert set(layers["reference"]) == {"base"}
+    own = layers[layers["layer"] == layers["layer_reference"]]
+    assert drift["cka"].to_numpy() == pytest.approx(own["cka"].to_numpy(), abs=1e-9)
+    assert layers["p_value"].notna().all()
+    assert main([*arguments, "--output-dir", str(tmp_path / "dry"), "--dry-run"]) == 0
+
+
+def test_one_end_or_a_point_without_another_is_not_enough(sources, task_folders, tmp_path, capsys):
     rest = ["--tasks", *task_folders, "--output-dir", str(tmp_path / "out")]
-    for given, told in (["--start", sources[0]], "1 ends"), (["--points", sources[0]], "1 points"):
+    first = ["--points", sources[0], "--reference", "first"]
+    for given, told in (["--start", sources[0]], "1 ends"), (first, "no first to compare with"):
         assert main(["cka", *given, *rest]) == 1
         assert told in capsys.readouterr().err
 

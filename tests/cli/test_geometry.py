@@ -1,12 +1,15 @@
 """The command that says where updates lie."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from prompt_adapters import make_prompt
 
+import modeconn as mc
 from modeconn.cli.main import main
 from modeconn.runs import read_csv, read_record
 
@@ -76,6 +79,41 @@ def test_a_full_measurement_of_one_point_makes_no_pair(
     assert not found["parameter"].str.contains("classifier").any()
     assert (found["relative_norm"] > 0).all()
     assert not (tmp_path / "out" / "drift.csv").exists()
+
+
+def test_fitted_curves_have_a_length_and_a_bend(
+    geometry: list[str], points: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A curve with its bend on the line is as long as the line; one with a bend beside it is longer."""
+    start, aside, end = (mc.Adapter.from_pretrained(point) for point in points)
+    middle = mc.LinearPath(start, end)(0.5)
+    line = mc.save_path(mc.LinearPath(start, end, name="line"), tmp_path / "line")
+    folders = [str(line)] + [
+        str(mc.save_path(mc.BezierCurve([start, bend, end], name=name), tmp_path / name))
+        for name, bend in (("straight", middle), ("bent", aside))
+    ]
+    out = tmp_path / "out"
+    assert main([*geometry, "--path", *folders, "--output-dir", str(out)]) == 0
+    found = read_csv(out / "paths.csv").set_index("path")
+    distance = (end - start).norm()
+    assert found["distance"].to_numpy() == pytest.approx([distance] * 3, rel=1e-6)
+    assert found.loc["straight", "length"] == pytest.approx(distance, rel=1e-6)
+    curve, t = mc.BezierCurve([start, aside, end]), np.linspace(0, 1, 65)
+    steps = [(curve(b) - curve(a)).norm() for a, b in pairwise(t)]
+    assert found.loc["bent", "length"] == pytest.approx(sum(steps), rel=1e-3)
+    assert found.loc["bent", "turn"] > 10 > 1e-3 > found.loc["straight", "turn"]
+    told = capsys.readouterr().out
+    assert f"line (space=weights) is {distance:.3g} long, 1 times the {distance:.3g} between its ends" in told
+    assert f"straight (space=weights) is {distance:.3g} long, 1 times the {distance:.3g} between its ends" in told
+    assert "degrees, most sharply at t = " in told
+    assert "bent point 1" in read_record(out).hashes
+    assert "paths: L2 length" in told
+
+
+def test_a_folder_without_a_path_is_refused_before_anything_is_written(
+    geometry: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "path.json" in refused([*geometry, "--path", str(tmp_path)], tmp_path / "out", capsys)
 
 
 def test_what_cannot_be_measured_is_told(

@@ -232,6 +232,14 @@ def test_a_larger_box_is_not_less_sharp(small):
     assert narrow.loss == pytest.approx(loss.value())
 
 
+def test_a_converged_point_is_not_flat():
+    """Its slope is zero, and smaller beside it than what a search takes for the top."""
+    found = epsilon_sharpness(toy(0.0, 0.0, loss=lambda out, _: (out**2).sum(dim=1) * 5e-3), size=1e-3)
+    assert found.loss == 0
+    assert found.highest == pytest.approx(5e-3 * 2 * 1e-6, rel=1e-6)  # in a corner of the box
+    assert found.num_evaluations <= 21
+
+
 def test_a_linear_loss_has_no_curvature():
     assert toy(loss=lambda outputs, _: outputs.sum(dim=1)).product(torch.ones(2)).tolist() == [0.0, 0.0]
 

@@ -33,6 +33,17 @@ def test_the_largest_place_is_named():
     assert found.endswith("Most of its square lies in layer 1 (100 %; an even share is 50 %).")
 
 
+def test_layers_of_one_number_in_two_stacks_are_not_added_up():
+    modules = {f"{stack}.block.{layer}.q": (8, 8) for stack in ("encoder", "decoder") for layer in range(2)}
+    tensors = make_tensors(0, modules=modules)
+    for name in ("encoder.block.0", "decoder.block.0"):
+        tensors[f"{PREFIX}{name}.q.lora_B.weight"] *= 3
+    tensors[f"{PREFIX}encoder.block.1.q.lora_B.weight"] *= 10
+    found = told([make_point(tensors, fields={"name": "old"})], "old changes")
+    assert "and in encoder.block.1 (" in found
+    assert found.endswith("; an even share is 25 %).")
+
+
 def test_what_needs_a_base_is_told_with_one():
     weights = {f"{name}.weight": torch.eye(8) * 50 + random(8, 8, seed=7) for name in SQUARE}
     plain, held = (told([point("old")], "old changes", base=Base(weights), principal=count) for count in (0, 4))

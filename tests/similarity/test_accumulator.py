@@ -7,6 +7,7 @@ from direct_cka import direct_cka, hsic0, hsic1
 
 from modeconn.errors import EvaluationError
 from modeconn.similarity import CKAAccumulator
+from modeconn.similarity.parts import dealt
 
 
 def sites(seed, n=400, widths=(5, 30)):
@@ -85,6 +86,67 @@ def test_many_rows_are_dealt_out_at_random_not_in_order():
     dealt.add(x, y)
     assert dealt.result().cka[0, 0] > 0.9  # between groups alike
     assert abs(accumulated(x, y, 40).cka[0, 0]) < 0.2  # within them not
+
+
+def tokens(seed, lengths, width=64, own=0.3):
+    """Rows that are mostly one vector of their example."""
+    generator = torch.Generator().manual_seed(seed)
+    shared = [torch.randn(1, width, generator=generator).expand(length, -1) for length in lengths]
+    together = torch.cat(shared)
+    return {"site": together + own * torch.randn(together.shape, generator=generator)}
+
+
+def test_rows_of_one_example_are_not_taken_for_likeness():
+    found, blind = CKAAccumulator(), CKAAccumulator()
+    for number in range(30):
+        lengths = torch.randint(5, 30, (16,), generator=torch.Generator().manual_seed(number)).tolist()
+        x, y = tokens(2 * number, lengths), tokens(2 * number + 1, lengths)
+        found.add(x, y, lengths=lengths)
+        blind.add(x, y)
+    assert abs(found.result().cka.item()) < 0.03
+    assert found.result().low.item() < 0 < found.result().high.item()
+    assert blind.result().cka.item() > 0.7  # the same rows as if each were an example
+    assert found.result().num_together == 16
+
+
+def test_every_row_has_its_turn_and_parts_hold_one_of_each_example():
+    lengths = [3, 1, 7, 4]
+    (parts,) = dealt(15, lengths, max_rows=256, generator=torch.Generator().manual_seed(0))
+    assert parts.shape == (14, 4)
+    assert sorted(set(parts.flatten().tolist())) == list(range(15))
+    owners = torch.arange(4).repeat_interleave(torch.tensor(lengths))
+    assert (owners[parts] == torch.arange(4)).all()
+    for turn in parts[:, 2].split(7):
+        assert sorted(turn.tolist()) == list(range(4, 11))
+
+
+def test_parts_of_examples_are_averaged_and_divided_once():
+    lengths = [5, 9, 9, 2, 6, 7, 5, 8]
+    x, y = tokens(0, lengths), tokens(0, lengths, own=1.0)
+    found = CKAAccumulator(seed=3)
+    found.add(x, y, lengths=lengths)
+    (parts,) = dealt(51, lengths, max_rows=256, generator=torch.Generator().manual_seed(3))
+    grams = [(gram(x["site"][part]), gram(y["site"][part])) for part in parts]
+    for form, hsic in (("cka", hsic1), ("cka_biased", hsic0)):
+        xy, xx, yy = (np.mean([hsic(*pick(one)) for one in grams]) for pick in (
+            lambda one: one, lambda one: (one[0], one[0]), lambda one: (one[1], one[1])
+        ))  # fmt: skip
+        assert getattr(found.result(), form).item() == pytest.approx(xy / np.sqrt(xx * yy), abs=1e-10)
+
+
+def test_parts_are_no_larger_than_asked():
+    lengths = [2] * 50
+    parts = dealt(100, lengths, max_rows=20, generator=torch.Generator().manual_seed(0))
+    assert {part.shape[1] for part in parts} == {16, 17}
+    rows = torch.cat([part.flatten() for part in parts])
+    assert (torch.bincount(rows, minlength=100) == 2).all()
+
+
+@pytest.mark.parametrize("lengths", [[10, 10, 10, 9], [40, 1, -1, 0], [10, 10, 20]])
+def test_lengths_that_do_not_fit_are_refused(lengths):
+    x, y = part(sites(1), slice(40)), part(sites(2), slice(40))
+    with pytest.raises(EvaluationError, match=r"(?s)lengths of 1 or more that add up to 40|40 rows of 3 examples"):
+        CKAAccumulator().add(x, y, lengths=lengths)
 
 
 def test_intervals_hold_the_true_value_as_often_as_they_say():

@@ -114,6 +114,23 @@ def test_tokens_are_rows(model, points, task):
     assert found.frame.query("t == 1 and layer == 'layers.1'")["cka"].item() < 0.99
 
 
+def test_tokens_are_compared_with_those_of_other_examples(model, points, task):
+    settings = CKASettings(pooling="all-tokens", minibatch_size=30, num_examples=30)
+    found = cka_between(*points[:2], model, task, settings=settings, check=False).frame
+    assert (found["num_together"] == 30).all()  # one token of each example
+    assert (found["num_rows"] > 100).all()
+
+
+def test_a_decoder_of_its_own_does_not_see_single_tokens_of_the_prompt(adapters, task):
+    ends = [mc.Adapter.from_pretrained(adapters("t5", seed)) for seed in (1, 2)]
+    model = mc.AdapterModel.from_pretrained(adapters=ends)
+    found = cka_between(*ends, model, task, settings=CKASettings(pooling="all-tokens"), check=False).frame
+    assert set(found["layer"]) == {"encoder.embedding", "encoder.block.0", "encoder.block.1"}
+    named = CKASettings(pooling="all-tokens", sites=("encoder.block.0", "decoder.block.0"))
+    with pytest.raises(EvaluationError, match=r"(?s)other numbers of vectors at decoder.block.0\n.*pooling=\"mean\""):
+        cka_between(*ends, model, task, settings=named, check=False)
+
+
 def test_two_architectures_are_compared_by_text(model, points, adapters, task):
     other_point = mc.Adapter.from_pretrained(adapters("gpt2", 1))
     other = mc.AdapterModel.from_pretrained(adapters=[other_point])
@@ -156,6 +173,13 @@ def test_remarks_on_few_examples_and_many_features(model, task):
     assert few.notes[0] == "only 8 examples: the intervals are rough"
     assert few.notes[1].startswith(
         "16 and 16 features for 8 rows: unrelated features would have a cka_biased of about 0.67"
+    )
+
+
+def test_many_features_are_told_beside_the_rows_of_a_minibatch(model, points, task):
+    found = cka_between(*points[:2], model, task, settings=CKASettings(pooling="mean", minibatch_size=10))
+    assert "16 and 16 features for 10 rows at once: unrelated features would have a cka_biased of about 0.62" in str(
+        found.notes
     )
 
 
