@@ -35,10 +35,10 @@ class Sharpness:
 def epsilon_sharpness(loss: LocalLoss, *, size: float = 1e-3, max_steps: int = 10) -> Sharpness:
     """The relative rise of a loss in a box around a point (Keskar 2017, arXiv 1609.04836).
 
-    `100 (max_(|d_i| <= e (|x_i| + 1)) L(x + d) - L(x)) / (1 + L(x))`, the maximum looked for by a few steps of L-BFGS-B,
-    so that the value is a lower bound. They begin a little beside the point, as there is no way up to be seen from one
-    where training has converged. Like every such measure it depends on the coordinates: the same function in another
-    gauge has another one.
+    `100 (max_(|d_i| <= e (|x_i| + 1)) L(x + d) - L(x)) / (1 + L(x))`, the maximum looked for by a few steps of
+    L-BFGS-B, so that the value is a lower bound. They begin a little beside the point, as there is no way up to be seen
+    from one where training has converged. Like every such measure it depends on the coordinates: the same function in
+    another gauge has another one.
 
     Args:
         loss: The loss around the point: `LocalLoss.at(point, model, task)`.
