@@ -11,7 +11,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from tiny import VOCABULARY, make_tokenizer
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import RobertaConfig, RobertaForCausalLM
 
 from modeconn.cli.evaluate import Settings
 from modeconn.cli.flags import parse_settings
@@ -108,27 +108,27 @@ def test_processes_that_would_share_all_devices_are_refused(monkeypatch: pytest.
 def test_a_base_that_must_be_padded_is_said_so_once(
     task_folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = Gemma2Config(
+    config = RobertaConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
+        max_position_embeddings=64,
+        is_decoder=True,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
     )
     torch.manual_seed(0)
-    Gemma2ForCausalLM(config).save_pretrained(tmp_path / "base")
+    RobertaForCausalLM(config).save_pretrained(tmp_path / "base")
     make_tokenizer("llama").save_pretrained(tmp_path / "base")
     ends = [tmp_path / f"adapter-{number}" for number in (1, 2)]
     for folder in ends:
-        model: Any = Gemma2ForCausalLM.from_pretrained(tmp_path / "base")
+        model: Any = RobertaForCausalLM.from_pretrained(tmp_path / "base")
         model.name_or_path = str(tmp_path / "base")
-        settings: Any = {"target_modules": ["q_proj"], "task_type": "CAUSAL_LM", "init_lora_weights": False}
+        settings: Any = {"target_modules": ["query"], "task_type": "CAUSAL_LM", "init_lora_weights": False}
         get_peft_model(model, LoraConfig(r=2, **settings)).save_pretrained(str(folder))
     paths = ["--start", str(ends[0]), "--end", str(ends[1]), "--output-dir", str(tmp_path / "out")]
     assert main(["evaluate", *paths, "--tasks", *task_folders, "--num-points", "2", "--quiet"]) == 0
-    assert capsys.readouterr().err.count("note: rows are padded: Gemma2ForCausalLM") == 1
+    assert capsys.readouterr().err.count("note: rows are padded: RobertaForCausalLM") == 1
