@@ -23,8 +23,9 @@ def make_kind(
     """Save an adapter by PEFT itself; to all that it trains random numbers are added, unless there is no seed."""
     model = load_base(family, base, torch.float32)
     model.name_or_path = str(base)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore")
+        torch.manual_seed(seed or 0)  # PEFT draws the first factors, and which test runs before must not matter
         peft_model = get_peft_model(model, config(task_type=TASK_TYPES[family], **settings))
         generator = torch.Generator().manual_seed(seed or 0)
         for name, parameter in peft_model.named_parameters():
@@ -84,7 +85,13 @@ def assert_logits(family: str, base: Path, folder: Path, dtype: str, tolerance: 
         found = logits(model.module)
     scale = expected.abs().max()
     error = (found - expected).abs().max() / scale
-    assert error <= tolerance, f"{error:g} off"
+    if dtype == "bfloat16" and error > tolerance:  # a base that magnifies rounding: who is nearer to the truth?
+        exact = logits(loaded_by_peft(family, base, folder))
+        ours, theirs = ((one - exact).abs().max() / scale for one in (found, expected))
+        assert ours <= theirs, f"{error:g} off, and {ours:g} from float64, PEFT {theirs:g}"
+        assert theirs > tolerance / 2
+    else:
+        assert error <= tolerance, f"{error:g} off"
     assert (plain - expected).abs().max() > 0.02 * scale, "the adapter does next to nothing"
 
 
