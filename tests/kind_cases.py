@@ -86,7 +86,7 @@ CASES = {
     "delora-biases": Case("bert", peft.DeloraConfig, {"target_modules": BERT, "r": 2, "bias": "all"}),
     "gralora": Case("llama", peft.GraloraConfig, {"target_modules": LLAMA, "r": 4, "alpha": 5}),
     "gralora-hybrid": Case(
-        "gpt2", peft.GraloraConfig, {"target_modules": GPT2, "r": 8, "gralora_k": 4, "hybrid_r": 3, "alpha": 7}
+        "gpt2", peft.GraloraConfig, {"target_modules": GPT2, "r": 8, "gralora_k": 4, "hybrid_r": 3, "alpha": 7}, 0.05
     ),
     "hra": Case("llama", peft.HRAConfig, {"target_modules": LLAMA, "r": 4}),
     "hra-odd": Case("bert", peft.HRAConfig, {"target_modules": BERT, "r": 3, "bias": "hra_only"}),

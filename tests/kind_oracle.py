@@ -85,13 +85,7 @@ def assert_logits(family: str, base: Path, folder: Path, dtype: str, tolerance: 
         found = logits(model.module)
     scale = expected.abs().max()
     error = (found - expected).abs().max() / scale
-    if dtype == "bfloat16" and error > tolerance:  # a base that magnifies rounding: who is nearer to the truth?
-        exact = logits(loaded_by_peft(family, base, folder))
-        ours, theirs = ((one - exact).abs().max() / scale for one in (found, expected))
-        assert ours <= theirs, f"{error:g} off, and {ours:g} from float64, PEFT {theirs:g}"
-        assert theirs > tolerance / 2
-    else:
-        assert error <= tolerance, f"{error:g} off"
+    assert error <= tolerance, f"{error:g} off"
     assert (plain - expected).abs().max() > 0.02 * scale, "the adapter does next to nothing"
 
 
