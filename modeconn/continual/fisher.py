@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from modeconn.continual.run import Run, among_allowed
 from modeconn.models.family import IGNORED
 
 if TYPE_CHECKING:
-    from modeconn.continual.run import Run
     from modeconn.models.encoded import EncodedTask
 
 
@@ -40,7 +40,7 @@ def fisher_diagonal(losses: Iterable[torch.Tensor], weights: Mapping[str, torch.
 
 
 def example_losses(
-    run: "Run", split: "EncodedTask", rows: Sequence[int], generator: torch.Generator | None
+    run: Run, split: "EncodedTask", rows: Sequence[int], generator: torch.Generator | None
 ) -> Iterator[torch.Tensor]:
     """The loss of one row after the other, `[]` in nats, without dropout.
 
@@ -56,7 +56,7 @@ def example_losses(
             batch = run.batch([(split, row)])
             logits = run.logits(batch)
             if generator is not None:
-                batch = replace(batch, targets=drawn(logits, batch.targets, generator))
+                batch = replace(batch, targets=drawn(among_allowed(logits, batch), batch.targets, generator))
             yield run.losses(batch, logits)[0]
 
 

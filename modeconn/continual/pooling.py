@@ -9,11 +9,12 @@ from modeconn.tasks.rows import EncodedRows
 
 
 def pooled(splits: Sequence[EncodedTask]) -> EncodedTask:
-    """All rows of splits that have one row an example, as one split; a single one is returned as it is.
+    """All rows of splits that have one row an example, as one split; each row keeps its own task's classes.
 
     Args:
         splits: Splits as training reads them.
     """
+    splits = [_with_own_classes(one) for one in splits]
     if len(splits) == 1:
         return splits[0]
     starts = [0, *accumulate(one.num_examples for one in splits)]
@@ -35,3 +36,11 @@ def pooled(splits: Sequence[EncodedTask]) -> EncodedTask:
         allowed=None,  # any class of any task
         questions=None,
     )
+
+
+def _with_own_classes(split: EncodedTask) -> EncodedTask:
+    """A split whose rows know which classes may be their answer, where the split does."""
+    if split.allowed is None:
+        return split
+    rows = tuple(replace(row, allowed=split.allowed) for row in split.rows.rows)
+    return replace(split, rows=replace(split.rows, rows=rows))

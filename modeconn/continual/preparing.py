@@ -18,7 +18,8 @@ from modeconn.continual.task_work import training_encoding
 from modeconn.errors import TaskError, listed
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
-from modeconn.models.family import Family, reads_packed
+from modeconn.models.family import Classifier, Family, reads_packed
+from modeconn.models.heads import without_classes
 from modeconn.models.image_reader import image_facts
 from modeconn.models.loading import guess_task_type
 from modeconn.models.packable import with_all_positions, without_packing
@@ -82,8 +83,11 @@ class Splits:
         """All that the settings ask for.
 
         Raises:
+            ModelError: If labels are to be masked, and the model has no classes.
             TaskError: If a split is missing, or an example cannot be encoded.
         """
+        if settings.train_mask_labels and not isinstance(model.family, Classifier):
+            raise without_classes("train_mask_labels (--train-mask-labels)", model.family.task_type)
         evaluation, training = evaluation_encoding(settings), training_encoding(settings)
         split = settings.validation_split
         validation = tasks if settings.early_stopping_patience else []

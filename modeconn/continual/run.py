@@ -17,7 +17,7 @@ from modeconn.continual.learner import Learner
 from modeconn.continual.settings import TrainSettings
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import Batch, EncodedTask, ExampleSums
-from modeconn.models.family import IGNORED, Family
+from modeconn.models.family import IGNORED, Classifier, Family
 from modeconn.models.generating import example_sums
 from modeconn.runs.processes import Processes
 
@@ -58,21 +58,26 @@ class Run:
         choices of one example they would share the prompt, which a mean over positions would then count once.
         """
         chosen = [replace(split.rows.rows[row], example=number) for number, (split, row) in enumerate(rows)]
-        return self.family.collate(chosen, self.model.pad_id).to(self.model.device)
+        batch = self.family.collate(chosen, self.model.pad_id)
+        if isinstance(self.family, Classifier) and any(row.allowed is not None for row in chosen):
+            every = range(len(self.family.labels))
+            allowed = [[row.allowed is None or one in row.allowed for one in every] for row in chosen]
+            batch = replace(batch, allowed=torch.tensor(allowed))
+        return batch.to(self.model.device)
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """The learner's logits at the scored positions, `[B, A, C]`."""
         return self.family.logits(self.learner.module, batch)
 
     def losses(self, batch: Batch, logits: torch.Tensor | None = None) -> torch.Tensor:
-        """The learner's losses, `[B]` in nats, summed over an answer's tokens.
+        """The learner's losses, `[B]` in nats, summed over an answer's tokens, or among the row's own classes.
 
         Args:
             batch: The batch.
             logits: What `logits` gave for it; by default they are worked out.
         """
         logits = self.logits(batch) if logits is None else logits  # [B, A, C]
-        wide = logits if logits.dtype == torch.float64 else logits.float()
+        wide = among_allowed(logits if logits.dtype == torch.float64 else logits.float(), batch)
         each = functional.cross_entropy(
             wide.transpose(1, 2), batch.targets, ignore_index=IGNORED, reduction="none"
         )  # [B, A]
@@ -156,3 +161,8 @@ class Run:
             return [example_sums(self.model, module, split, share=self.processes.share) for split in splits]
         finally:
             module.train(training)
+
+
+def among_allowed(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Logits `[B, A, C]` that give no probability to classes that may not be a row's answer."""
+    return logits if batch.allowed is None else logits.masked_fill(~batch.allowed[:, None], -torch.inf)

@@ -87,6 +87,9 @@ class TrainSettings:
     mask_labels: bool = field(
         default=False, metadata=flag_help("leave out classes that are not the task's own in evaluation (classifiers)")
     )
+    train_mask_labels: bool = field(
+        default=False, metadata=flag_help("leave them out of the training loss, too: as if each task had its own head")
+    )
     max_length: int | None = field(default=None, metadata=flag_help("tokens a row; none takes what the model holds"))
     eval_score_eos: bool = field(
         default=False, metadata=flag_help("score the end-of-sequence token in evaluation, too")

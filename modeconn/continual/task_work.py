@@ -150,4 +150,5 @@ def training_encoding(settings: Any) -> EncodingSettings:  # noqa: ANN401  (Trai
         separator=settings.separator,
         all_choices=False,
         generate=False,
+        mask_labels=settings.train_mask_labels,
     )

@@ -70,7 +70,8 @@ def plan_evaluation(
     weights = sum(weight.numel() * weight.element_size() for weight in model.module.parameters())
     costs = [probed(one.path, one.model, split) for one, split in zip(parts, encoded_by_part, strict=True)]
     again = [_again(one, split, num_points) for one, split in zip(parts, encoded_by_part, strict=True)]
-    flops = sum(cost.flops for cost in costs) * num_points + sum(extra.flops for extra in again)
+    flops = sum(cost.flops * num_points + cost.first_flops * num_processes for cost in costs)
+    flops += sum(extra.flops + extra.first_flops * num_processes for extra in again)
     seconds = _seconds(costs, num_points, num_ends, num_processes) + _seconds(again, 1, num_ends, num_processes)
     return {
         "points": f"about {num_points} (smooth lines)" if isinstance(asked, Target) else str(num_points),
@@ -91,7 +92,7 @@ def plan_evaluation(
 def _seconds(costs: Sequence[Cost], num_points: int, num_ends: int, num_processes: int) -> float:
     """The time of all points and of the checks before them."""
     one = sum(cost.seconds * num_points + cost.check_seconds * num_ends for cost in costs)
-    return one / num_processes
+    return one / num_processes + sum(cost.first_seconds for cost in costs)
 
 
 def _again(part: OneHead, encoded: Sequence[EncodedTask], num_points: int) -> Cost:
@@ -100,7 +101,7 @@ def _again(part: OneHead, encoded: Sequence[EncodedTask], num_points: int) -> Co
         return Cost(0.0, 0.0, 0.0)
     exact = probed(part.path, exact_products(part.model), encoded)
     count = min(num_points, 2 + len(encoded))
-    return Cost(exact.seconds * count, exact.flops * count, 0.0)
+    return Cost(exact.seconds * count, exact.flops * count, 0.0, exact.first_seconds, exact.first_flops)
 
 
 def memory_held(model: AdapterModel) -> str:

@@ -18,6 +18,7 @@ from modeconn.models.encoded import ExampleSums
 from modeconn.models.point_model import Encoded, PointModel
 from modeconn.models.several_points import evaluate_together, points_per_batch
 from modeconn.models.shares import Share
+from modeconn.models.unchanged_layers import lower_layers, sharing_layers
 from modeconn.paths.path import Path
 
 
@@ -47,6 +48,7 @@ class Records:
         self, path: Path, model: PointModel, encoded: Sequence[Encoded], *, store: PointStore | None = None
     ) -> None:
         self._path, self._model, self._encoded, self._store = path, model, encoded, store
+        self._lower = lower_layers(model, path.points)
         # The key of a position holds all that decides the numbers but the row of coefficients.
         self._shared = point_keys(path, model, encoded, [0.0])[0] if store is not None else ""
 
@@ -91,7 +93,8 @@ class Records:
 
         def measure(numbers: Sequence[int], share: Share) -> list[pd.DataFrame]:
             points = [point(number) for number in numbers]
-            return example_records(self._model, points, self._encoded, [where[n] for n in numbers], share=share)
+            with sharing_layers(self._model, self._lower):
+                return example_records(self._model, points, self._encoded, [where[n] for n in numbers], share=share)
 
         return point_records(keys, measure, together=points_per_batch(self._model), store=self._store)
 

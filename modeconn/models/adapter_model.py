@@ -33,6 +33,7 @@ from modeconn.models.loading import (
     longest_input,
     named_base,
 )
+from modeconn.models.lower_layers import Sweep
 from modeconn.models.matmul_precision import MatmulPrecision, check_matmul_precision
 from modeconn.models.offloaded import first_device, sharing_copy
 from modeconn.models.packable import with_own_positions, with_packing
@@ -64,6 +65,7 @@ class AdapterModel:
         matmul_precision: In what products of float32 matrices are made.
         points_per_batch: How many points a batch is read for together (see `evaluate_together`).
         classes_taken: Task -> its labels, which name the classes because nothing else does; one task, or none.
+        sweep: What the points of a sweep share.
     """
 
     module: nn.Module
@@ -77,6 +79,7 @@ class AdapterModel:
     matmul_precision: MatmulPrecision = "float32"
     points_per_batch: int = 1
     classes_taken: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
+    sweep: Sweep = field(default_factory=Sweep, init=False)
 
     @classmethod
     def from_pretrained(
@@ -240,7 +243,7 @@ class AdapterModel:
             with self.reference(point) as module:
                 yield module
             return
-        with placed(self.module, point):
+        with placed(self.module, self.sweep.rest(point)):
             yield self.module
 
     def weight(self, parameter: str) -> torch.Tensor:
@@ -256,11 +259,7 @@ class AdapterModel:
         return Weights(self.module).has(parameter)
 
     def score_rows(self, module: nn.Module, encoded: EncodedTask, share: Share = alone) -> RowScores:
-        """Loss and correctness of the rows that the batches hold, by any module of this architecture.
-
-        Returns:
-            `[R]` float64 losses in nats and `[R]` floats in {0, 1}, in the order of the split's rows; NaN for rows
-            that no batch holds.
+        """Losses in nats and correctness of rows, `[R]` each, by any module of this architecture, see `score_split`.
 
         Raises:
             ModelError: If the memory is too small for a single row; batches that do not fit are taken in halves.

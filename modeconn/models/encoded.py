@@ -20,11 +20,13 @@ class Batch:
         inputs: The model's arguments, `[B, L]` each; `[1, T]` where the rows stand one after the other.
         targets: Tokens to score `[B, A]`, padded with -100; classes `[B, 1]` for a classifier.
         packed: How rows that stand one after the other do so; None where they are padded.
+        allowed: The classes that may be each row's answer, `[B, C]` bool, where rows have classes of their own.
     """
 
     inputs: dict[str, torch.Tensor]
     targets: torch.Tensor
     packed: Packed | None = None
+    allowed: torch.Tensor | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -35,7 +37,8 @@ class Batch:
         """The batch on a device."""
         inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
         packed = None if self.packed is None else self.packed.to(device)
-        return Batch(inputs, self.targets.to(device, non_blocking=True), packed)
+        allowed = None if self.allowed is None else self.allowed.to(device, non_blocking=True)
+        return Batch(inputs, self.targets.to(device, non_blocking=True), packed, allowed)
 
 
 @dataclass(frozen=True)

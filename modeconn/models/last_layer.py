@@ -18,6 +18,7 @@ from torch import nn
 from modeconn.errors import ModelError
 from modeconn.models.packed_attention import KEYS, Keys, KeysTaken
 from modeconn.models.packed_rows import Packed
+from modeconn.models.replaced_forward import replaced_forward
 
 _QUERIES = {"q_proj", "query", "q_lin"}
 
@@ -42,21 +43,27 @@ def last_layer_at(model: nn.Module, packed: Packed) -> Iterator[None]:
 
 
 def last_layer(model: Any) -> nn.Module:  # noqa: ANN401
-    """The last of a model's layers: of the first list that has as many modules as the config counts layers.
+    """The last of a model's layers.
 
     Raises:
-        ModelError: If there is no such list.
+        ModelError: If there is no list of them.
     """
+    layers = layers_of(model)
+    if layers is None:
+        raise ModelError(
+            f"the layers of {type(model).__name__} were not found",
+            expected="a list of as many modules as its config counts layers",
+            got="none",
+            remedy="load the model with packed=False",
+        )
+    return layers[-1]
+
+
+def layers_of(model: Any) -> nn.ModuleList | None:  # noqa: ANN401
+    """A model's layers: the first list that has as many modules as the config counts layers; None without one."""
     count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module[-1]
-    raise ModelError(
-        f"the layers of {type(model).__name__} were not found",
-        expected=f"a list of {count} modules",
-        got="none",
-        remedy="load the model with packed=False",
-    )
+    lists = (one for one in model.modules() if isinstance(one, nn.ModuleList))
+    return next((one for one in lists if len(one) == count), None)
 
 
 def _at_scored(packed: Packed, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -98,18 +105,10 @@ def _without_queries(layer: nn.Module) -> Iterator[None]:
     with ExitStack() as undo:
         for name, module in layer.named_modules():
             if name.rpartition(".")[2] in _QUERIES and isinstance(module, nn.Linear):
-                undo.callback(_put_back, module, vars(module).get("forward"))
-                setattr(module, "forward", partial(_zeros, module.out_features))  # noqa: B010
+                undo.enter_context(replaced_forward(module, partial(_zeros, module.out_features)))
         yield
 
 
 def _zeros(width: int, states: torch.Tensor) -> torch.Tensor:
     """Zeros in the place of a product, `[..., D]` -> `[..., width]`, that take no memory."""
     return states.new_zeros(()).expand(*states.shape[:-1], width)
-
-
-def _put_back(module: nn.Module, forward: Any) -> None:  # noqa: ANN401
-    """Give a module the `forward` that it had, or its class's."""
-    delattr(module, "forward")
-    if forward is not None:
-        setattr(module, "forward", forward)  # noqa: B010

@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from modeconn.models.last_layer import last_layer_at
 from modeconn.models.packed_attention import packed_attention
 from modeconn.models.packed_rows import Packed, at_ends
+from modeconn.models.replaced_forward import replaced_forward
 
 
 def packed_logits(model: nn.Module, inputs: dict[str, torch.Tensor], packed: Packed) -> torch.Tensor:
@@ -46,7 +48,7 @@ def scored_logits(
         found = base(**inputs, use_cache=False)
     states = _at(found.last_hidden_state, packed)  # [1, S, D]
     for piece in states.split(most, dim=1):
-        with _gives(base, type(found)(last_hidden_state=piece)):
+        with replaced_forward(base, partial(_given, type(found)(last_hidden_state=piece))):
             logits = model(input_ids=inputs["input_ids"][:, :1], use_cache=False).logits[0]
         yield logits
 
@@ -92,14 +94,6 @@ def _at(states: torch.Tensor, packed: Packed) -> torch.Tensor:
     return states[:, packed.scored.to(states.device)]
 
 
-@contextmanager
-def _gives(base: nn.Module, outputs: Any) -> Iterator[None]:  # noqa: ANN401
-    """A context in which a base model gives some outputs, whatever it is asked: what is called then is its head."""
-    kept = vars(base).get("forward")
-    setattr(base, "forward", lambda *_, **__: outputs)  # noqa: B010
-    try:
-        yield
-    finally:
-        delattr(base, "forward")
-        if kept is not None:
-            setattr(base, "forward", kept)  # noqa: B010
+def _given(outputs: Any, *_: object, **__: object) -> Any:  # noqa: ANN401
+    """Some outputs, whatever is asked: what is called then of a model is its head."""
+    return outputs

@@ -81,9 +81,17 @@ def score_batches(
     rows = encoded.rows.rows
 
     def scored(batch: tuple[Batch, Sequence[int]]) -> np.ndarray:
-        part = partial(_part, model, encoded, batch[0])
+        whole = batch[0]
+        part = partial(_part, model, encoded, whole)
+
+        def read(some: Sequence[int]) -> Scored:
+            own = part(some)
+            if own is whole and num_points == 1:
+                return model.sweep.score(score, whole, own.to(model.device))
+            return score(own.to(model.device))
+
         halves = in_halves(
-            lambda some: score(part(some).to(model.device)),
+            read,
             batch[1],
             lambda row: model.family.length(rows[row]),
             room=room,

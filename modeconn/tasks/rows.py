@@ -18,12 +18,14 @@ class Row:
         targets: Tokens that are scored: the answer's, or a classifier's class.
         example: Number of the example in its split.
         lead: Tokens that a decoder of its own reads before the answer, unscored: `<s>` in BART; in all rows the same.
+        allowed: The classes that may be the answer where rows of different tasks are trained together; None for all.
     """
 
     context: tuple[int, ...]
     targets: tuple[int, ...]
     example: int
     lead: tuple[int, ...] = ()
+    allowed: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from evaluation_tasks import make_task
+from tiny import make_adapter, make_base
 
 import modeconn as mc
 from modeconn.errors import EvaluationError, ModelError
@@ -137,3 +139,18 @@ def test_rows_above_the_token_budget_are_counted(ends: list[mc.Adapter], model: 
         for budget in (20, 2048)
     ]
     assert [plan.get("rows above the token budget") for plan in told] == ["2, each a batch of its own", None]
+
+
+def test_layers_that_no_point_changes_count_once(tmp_path: Any) -> None:
+    base = make_base(tmp_path / "base", "llama", num_hidden_layers=4)
+    folders = [make_adapter(tmp_path / str(s), base, "llama", seed=s, layers_to_transform=[3]) for s in (1, 2)]
+    line = mc.LinearPath(*map(mc.Adapter.from_pretrained, folders))
+    model = mc.AdapterModel.from_pretrained(adapters=line.points)
+    encoded = [model.encode(make_task("first", 0))]
+    cost = probed(line, model, encoded)
+    everything = sum(weight.numel() for name, weight in model.module.named_parameters() if ".layers." in name)
+    tokens = sum(batch.num_tokens for batch in encoded[0].batches)
+    # Two of four layers and more; the last runs at the scored positions only, and attention has no weights.
+    assert cost.first_flops > 2 * tokens * everything / 2
+    assert 0 < cost.flops < cost.first_flops
+    assert cost.first_seconds >= 0
