@@ -84,7 +84,7 @@ def digits() -> Setting:
 def minilm(data: Path) -> Setting:
     """Two tasks of text, a part of each: fewer examples teach this model topics, but no sentiment.
 
-    Each is trained on its own classes only: with all of them in the loss, what the head reads was the same for all texts
+    Each is trained on its own classes only: with all of them in the loss, what the head reads was one for all texts
     after the first steps of the second task (variance 1e-5, as in a plain loop of torch), which then learnt nothing.
     A run takes ten minutes, so the lowest rate of adapters and the highest of full fine-tuning are left out.
     """
