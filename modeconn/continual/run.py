@@ -66,8 +66,9 @@ class Run:
         return batch.to(self.model.device)
 
     def logits(self, batch: Batch) -> torch.Tensor:
-        """The learner's logits at the scored positions, `[B, A, C]`."""
-        return self.family.logits(self.learner.module, batch)
+        """The learner's logits at the scored positions, `[B, A, C]`, in bf16 where the settings ask for it."""
+        with self.autocast():
+            return self.family.logits(self.learner.module, batch)
 
     def losses(self, batch: Batch, logits: torch.Tensor | None = None) -> torch.Tensor:
         """The learner's losses, `[B]` in nats, summed over an answer's tokens, or among the row's own classes.

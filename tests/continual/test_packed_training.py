@@ -242,3 +242,14 @@ def test_rows_of_two_tasks_with_one_number_and_one_prompt_stand_apart(
     batch = run.batch(pair)
     assert batch.packed is not None
     assert text_positions(batch).sum() == sum(int(text_positions(run.batch([one])).sum()) for one in pair)
+
+
+def test_every_pass_of_a_method_is_made_in_bf16_where_the_settings_ask(
+    bases: Callable[[str], Path], tmp_path: Path
+) -> None:
+    rows = {}
+    for bf16 in (False, True):
+        run = tiny_run(tmp_path / f"{bf16}", bases("llama"), bf16=bf16)
+        batch = run.batch([(run.train_sets[0], row) for row in range(4)])
+        rows[bf16] = run.logits(batch).dtype, run.losses(batch).dtype
+    assert rows == {False: (torch.float32,) * 2, True: (torch.bfloat16, torch.float32)}
