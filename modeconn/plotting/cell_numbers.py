@@ -8,7 +8,7 @@ _INKS = ("0.15", "white")  # as seaborn has them
 
 
 def make_legible(ax: Axes, num_columns: int) -> None:
-    """Write each number dark or white, whichever stands out more from its cell.
+    """Write each number dark or white, whichever stands out more from its cell, with the minus sign of the axes.
 
     Seaborn changes over where the cell is so bright that white has a contrast of 2.3 left; 3.9 is possible everywhere.
 
@@ -22,6 +22,7 @@ def make_legible(ax: Axes, num_columns: int) -> None:
     for number in ax.texts:
         column, row = (int(place) for place in number.get_position())
         cell = tuple(colours[row * num_columns + column, :3])
+        number.set_text(number.get_text().replace("-", "\N{MINUS SIGN}"))
         number.set_color(max(_INKS, key=lambda ink, cell=cell: contrast(to_rgb(ink), cell)))
 
 

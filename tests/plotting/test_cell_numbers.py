@@ -32,3 +32,10 @@ def test_every_number_stands_out_from_its_cell(cmap):
         x, y = text.get_position()
         colour = matplotlib.colormaps[cmap](values.iloc[int(y), int(x)])[:3]
         assert contrast(matplotlib.colors.to_rgb(text.get_color()), colour) > LEAST
+
+
+def test_numbers_below_zero_have_the_minus_sign_of_the_axes():
+    ax = Figure().subplots()
+    sns.heatmap(pd.DataFrame([[-0.25, 0.5]]), ax=ax, annot=True, fmt=".2f", cbar=False)
+    make_legible(ax, 2)
+    assert [text.get_text() for text in ax.texts] == ["\N{MINUS SIGN}0.25", "0.50"]

@@ -95,7 +95,7 @@ def test_several_pairs_of_points_have_a_panel_each():
 def test_a_difference_has_a_scale_as_long_on_both_sides_of_0(layers):
     other = layers.assign(point="other", cka=layers["cka"] + np.where(layers["task"] == "old", 0.1, -0.3))
     figure = plot_cka_difference(layers, other)
-    assert cells(panels(figure)["old"])["0", "0"] == "-0.10"
+    assert cells(panels(figure)["old"])["0", "0"] == "\N{MINUS SIGN}0.10"
     assert cells(panels(figure)["new"])["0", "0"] == "0.30"
     for ax in panels(figure).values():
         assert ax.collections[0].get_clim() == pytest.approx((-0.3, 0.3))

@@ -37,7 +37,7 @@ def cells(ax):
 def test_cosines_are_the_same_both_ways_and_the_diagonal_is_empty(table):
     written = cells(panels(plot_interference(table))["cosine"])
     assert written[0, 1] == written[1, 0] == "0.50"
-    assert written[0, 2] == written[2, 0] == "-0.25"
+    assert written[0, 2] == written[2, 0] == "\N{MINUS SIGN}0.25"
     assert {written[i, i] for i in range(3)} == {"–"}
 
 
