@@ -1,7 +1,7 @@
 """The time to a profile that is resolved, against a grid of 61 points by the script that a user would write with PEFT.
 
 The script evaluates 61 even points one after the other; ours is the whole of `evaluate_path(tolerance=...)`: encoding,
-the comparison of both ends with plain PEFT, and as many points as it wants. The truth is a grid of 241 points. Printed
+the comparison of both ends with plain PEFT, and as many points as it wants. The truth is a grid of 121 points. Printed
 are processor seconds of one thread, and how far each task's barrier is from the truth's.
 
     python analysis/benchmarks/resolved_profile.py [--data FOLDER]
@@ -26,7 +26,7 @@ from path_evaluation import Case, cases, clock, usual_script
 import modeconn as mc
 from modeconn.evaluation import barrier
 
-NUM_GRID, NUM_TRUE = 61, 241
+NUM_GRID, NUM_TRUE = 61, 121
 
 
 class Found(NamedTuple):
@@ -49,12 +49,13 @@ def on_grid(t: np.ndarray, losses: np.ndarray, seconds: float) -> Found:
     return Found(seconds, np.array(found), len(t))
 
 
-def by_script(cases: Sequence[Case], ends: Sequence[Path]) -> Found:
-    """The grid of the script."""
+def by_script(cases: Sequence[Case], ends: Sequence[Path], tokens: Sequence[int]) -> Found:
+    """The grid of the script: summed losses over the scored tokens of each task."""
     t = np.linspace(0, 1, NUM_GRID)
     began = clock()
-    losses = np.stack([[usual(float(at)).mean() for at in t] for usual in (usual_script(one, ends) for one in cases)])
-    return on_grid(t, losses.T, clock() - began)
+    scripts = [usual_script(one, ends) for one in cases]
+    losses = [[usual(float(at)).sum() / count for at in t] for usual, count in zip(scripts, tokens, strict=True)]
+    return on_grid(t, np.array(losses).T, clock() - began)
 
 
 def by_us(line: mc.LinearPath, model: mc.AdapterModel, tasks: list[mc.Task], tolerance: float) -> Found:
@@ -75,9 +76,10 @@ def compare(cases: list[Case], ends: Sequence[Path], tasks: list[mc.Task], argum
     true = mc.evaluate_path(line, model, tasks, num_points=NUM_TRUE, check=False)
     losses = np.stack([true.frame.query("task == @one.name")["loss"].to_numpy() for one in tasks], axis=1)
     truth = on_grid(np.linspace(0, 1, NUM_TRUE), losses, 0.0)
+    tokens = true.frame.query("t == 0").set_index("task")["num_tokens"].loc[[one.name for one in tasks]].tolist()
     ratios = []
     for _ in range(arguments.repeats):
-        script, ours = by_script(cases, ends), by_us(line, model, tasks, arguments.tolerance)
+        script, ours = by_script(cases, ends, tokens), by_us(line, model, tasks, arguments.tolerance)
         ratios.append(script.seconds / ours.seconds)
         for name, one in (("script", script), ("ours", ours)):
             away = np.abs(one.barriers - truth.barriers) / np.ptp(losses, axis=0)

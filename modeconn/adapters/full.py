@@ -127,15 +127,21 @@ def _by_parameter(
     tensors: Mapping[str, StoredTensor], skeleton: Skeleton, folder: Path, *, strict: bool
 ) -> dict[str, StoredTensor]:
     """Tensors by the names of the model's parameters; buffers are left out."""
-    if skeleton.conversions and (skeleton.task_type == IMAGES or are_single(list(tensors))):
+    found, unknown = _named(tensors, skeleton)
+    if skeleton.conversions and (unknown or skeleton.task_type == IMAGES or are_single(list(tensors))):
         tensors = stacked(tensors, skeleton.conversions)
-    prefixed = any(name.startswith(skeleton.prefix) for name in tensors)
-    named = [(skeleton.name_of(name, prefixed=prefixed), tensor) for name, tensor in tensors.items()]
-    found = {name: tensor for name, tensor in named if name is not None}
-    unknown = {name for name in found if name not in skeleton.shapes and name not in skeleton.ties}
+        found, unknown = _named(tensors, skeleton)
     if strict and unknown:
         raise _left_over([found[name].name for name in unknown], folder)
     return {name: tensor for name, tensor in found.items() if name not in unknown}
+
+
+def _named(tensors: Mapping[str, StoredTensor], skeleton: Skeleton) -> tuple[dict[str, StoredTensor], set[str]]:
+    """Tensors by the names of parameters, without those that are ignored; and the names that are no parameter's."""
+    prefixed = any(name.startswith(skeleton.prefix) for name in tensors)
+    named = [(skeleton.name_of(name, prefixed=prefixed), tensor) for name, tensor in tensors.items()]
+    found = {name: tensor for name, tensor in named if name is not None}
+    return found, {name for name in found if name not in skeleton.shapes and name not in skeleton.ties}
 
 
 def _left_over(names: list[str], folder: Path) -> AdapterError:

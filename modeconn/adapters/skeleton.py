@@ -41,8 +41,8 @@ class Skeleton:
         task_type: PEFT's name of what the model is for; None if it is for something else.
         architecture: The model's class.
         ignored: Patterns of names that files may hold beside the parameters.
-        conversions: How transformers stacks experts and renames parts of models of images while it loads, which it
-            undoes in the files that it writes; nothing of other models.
+        conversions: How transformers stacks experts and renames what has another name in files while it loads, which it
+            undoes in the files that it writes.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -91,7 +91,7 @@ class Skeleton:
             task_type,
             type(model).__name__,
             (*buffers, *_OLD_BUFFERS, *(model._keys_to_ignore_on_load_unexpected or ())),
-            conversions_of(model) if task_type == IMAGES or any(".experts." in name for name in shapes) else (),
+            conversions_of(model),
         )
 
     def name_of(self, stored: str, *, prefixed: bool) -> str | None:

@@ -124,10 +124,8 @@ def assembled(
     if settings.gradient_checkpointing:
         recompute_activations(trained.module)
     stages = method.stages(len(splits.train))
-    train_sets, validation_sets = (
-        [pooled([sets[number - 1] for number in stage]) for stage in stages] if sets else []
-        for sets in (splits.train, splits.validation)
-    )
+    train_sets = [pooled([splits.train[number - 1] for number in stage]) for stage in stages]
+    validation_sets = [[splits.validation[number - 1] for number in stage] for stage in stages if splits.validation]
     return Run(
         model,
         trained,

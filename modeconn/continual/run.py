@@ -36,7 +36,7 @@ class Run:
         family: How the learner is called in training: with packed rows, or padded ones.
         train_sets: The training split of every task, or of those that are trained together, one row an example.
         eval_sets: The split of every task that the score matrix is measured on.
-        validation_sets: The validation splits that belong to `train_sets`, where a task may end early.
+        validation_sets: The validation splits of the tasks in each of `train_sets`, where a task may end early.
         selection_sets: The validation split of every task, read as in evaluation, where a method chooses by it.
         processes: Those that share the run.
     """
@@ -47,7 +47,7 @@ class Run:
     family: Family
     train_sets: Sequence[EncodedTask]
     eval_sets: Sequence[EncodedTask]
-    validation_sets: Sequence[EncodedTask] = ()
+    validation_sets: Sequence[Sequence[EncodedTask]] = ()
     selection_sets: Sequence[EncodedTask] = ()
     processes: Processes = field(default_factory=Processes)
 
@@ -60,9 +60,10 @@ class Run:
         chosen = [replace(split.rows.rows[row], example=number) for number, (split, row) in enumerate(rows)]
         batch = self.family.collate(chosen, self.model.pad_id)
         if isinstance(self.family, Classifier) and any(row.allowed is not None for row in chosen):
-            every = range(len(self.family.labels))
-            allowed = [[row.allowed is None or one in row.allowed for one in every] for row in chosen]
-            batch = replace(batch, allowed=torch.tensor(allowed))
+            allowed = torch.zeros(len(chosen), len(self.family.labels), dtype=torch.bool)
+            for mine, row in zip(allowed, chosen, strict=True):
+                mine[... if row.allowed is None else list(row.allowed)] = True
+            batch = replace(batch, allowed=allowed)
         return batch.to(self.model.device)
 
     def logits(self, batch: Batch) -> torch.Tensor:

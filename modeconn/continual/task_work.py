@@ -87,8 +87,8 @@ class TaskWork:
         """Measure the learner's validation loss if an epoch has ended."""
         if self._validation is None or step % self._epoch:
             return
-        sums = self.run.scores([self._validation])[0]
-        loss = float(sums.loss_sum.sum() / sums.num_tokens.sum())
+        sums = self.run.scores(self._validation)  # each split among its own classes, where training is
+        loss = float(sum(one.loss_sum.sum() for one in sums) / sum(one.num_tokens.sum() for one in sums))
         if loss < self._best["loss"]:
             self._best = {
                 "loss": loss,

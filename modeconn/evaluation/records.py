@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from modeconn.evaluation.keys import point_keys
 from modeconn.evaluation.processes import point_records
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import ExampleSums
+from modeconn.models.lower_layers import LowerLayers
 from modeconn.models.point_model import Encoded, PointModel
 from modeconn.models.several_points import evaluate_together, points_per_batch
 from modeconn.models.shares import Share
@@ -48,7 +50,6 @@ class Records:
         self, path: Path, model: PointModel, encoded: Sequence[Encoded], *, store: PointStore | None = None
     ) -> None:
         self._path, self._model, self._encoded, self._store = path, model, encoded, store
-        self._lower = lower_layers(model, path.points)
         # The key of a position holds all that decides the numbers but the row of coefficients.
         self._shared = point_keys(path, model, encoded, [0.0])[0] if store is not None else ""
 
@@ -85,6 +86,11 @@ class Records:
             keys = point_keys(self._path, self._model, self._encoded, positions)
         found = self._measured(keys, lambda n: self._path(positions[n]), [f"t={t:g}" for t in positions])
         return (placed(records, self._path.name, t) for records, t in zip(found, positions, strict=True))
+
+    @cached_property
+    def _lower(self) -> LowerLayers | None:
+        """What the points share; looked for once one is measured, as full fine-tunes are read for it."""
+        return lower_layers(self._model, self._path.points)
 
     def _measured(
         self, keys: Sequence[str], point: Callable[[int], Adapter], where: Sequence[str]

@@ -30,7 +30,8 @@ class LowerLayers:
     Attributes:
         layers: The layers, the first of the model; none where they have to run.
         unchanged: Parameters that points bring along with the base's numbers.
-        later: The modules elsewhere that points change, which must not be called before these layers are through.
+        later: The modules elsewhere that points change, which must be called, and not before these layers are through:
+            when another reads the weights of one that is not called is not known.
         room: Bytes for what is kept; batches that find no room go through all layers at every point.
     """
 
@@ -62,30 +63,36 @@ class LowerLayers:
         if not self.layers:
             return score(batch)
         try:
-            if id(whole) not in self._kept:
-                with self._watched(whole):
-                    return score(batch)
-            if not self._is_checked:
-                return self._checked(score, whole, batch)
-            with self._left_out(self._kept[id(whole)][1]):
-                return score(batch)
+            return self._shared(score, whole, batch)
         except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                self._stop()  # there is better use for the memory
-            raise
+            if not is_out_of_memory(error):
+                raise
+        self._stop()  # there is better use for the memory, also for what the failed call held until here
+        return score(batch)
+
+    def _shared(self, score: Callable[[Batch], Scored], whole: Batch, batch: Batch) -> Scored:
+        """What a batch scores where layers are shared."""
+        if id(whole) not in self._kept:
+            with self._watched(whole):
+                return score(batch)
+        if not self._is_checked:
+            return self._checked(score, whole, batch)
+        with self._left_out(self._kept[id(whole)][1]):
+            return score(batch)
 
     def _checked(self, score: Callable[[Batch], Scored], whole: Batch, batch: Batch) -> Scored:
         """What a batch scores by all layers; they are never left out again unless the losses are the same without."""
-        self._is_checked = True
         given = self._kept[id(whole)][1]
         try:  # before all layers read this batch again: a model may remember the last one
             with self._left_out(given):
-                found = score(batch)
-        except Exception:  # whatever a model does that nobody thought of: all its layers run then
-            self._stop()
-            return score(batch)
+                found = score(batch)[0]
+        except Exception as error:  # whatever a model does that nobody thought of: all its layers run then
+            if is_out_of_memory(error):
+                raise
+            found = None
         expected = score(batch)
-        if not _are_close(found[0], expected[0]):
+        self._is_checked = True
+        if found is None or not _are_close(found, expected[0]):
             self._stop()
         return expected
 
@@ -96,20 +103,19 @@ class LowerLayers:
 
     @contextmanager
     def _watched(self, whole: Batch) -> Iterator[None]:
-        """A context in which what the layers give is kept, if there is room, and nothing later may come before."""
+        """A context in which what the layers give is kept, if there is room, and all later ones must come later."""
         given: list[Any] = []
-        early: list[nn.Module] = []
+        early, late = set[nn.Module](), set[nn.Module]()
 
         def called(module: nn.Module, *_: object) -> None:
-            if not given:
-                early.append(module)
+            (late if given else early).add(module)
 
         with ExitStack() as undo:
             undo.callback(self.layers[-1].register_forward_hook(lambda *call: given.append(call[-1])).remove)
             for module in self.later:
                 undo.callback(module.register_forward_pre_hook(called).remove)
             yield
-        if early or len(given) != 1:
+        if early or len(late) < len(self.later) or len(given) != 1:
             self._stop()
             return
         size = sum(one.nbytes for one in _tensors(given[0]))

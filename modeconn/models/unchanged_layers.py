@@ -53,8 +53,8 @@ def lower_layers(model: PointModel, points: Sequence[Adapter]) -> LowerLayers | 
     layers = None if bool(module.config.is_encoder_decoder) else layers_of(module)  # those have two lists of layers
     if layers is None or not all(point.config.kind.has_update for point in points):
         return None
-    base = Weights(module)
-    points = [with_ties(point.within(base), tied_names(module)) for point in points]
+    base, ties = Weights(module), tied_names(module)
+    points = [with_ties(point.within(base), ties) for point in points]
     prefix = next(name for name, one in module.named_modules() if one is layers) + "."
     named = {name for point in points for name in (*point.updates, *point.saved)}
     changed = partial(_is_changed, points=points, base=base)
@@ -68,10 +68,15 @@ def lower_layers(model: PointModel, points: Sequence[Adapter]) -> LowerLayers | 
     below = {name for number in range(count) for name in _of(f"{prefix}{number}.", named)}
     return LowerLayers(
         tuple(layers[:count]),
-        frozenset(below | (elsewhere - later)),
+        frozenset(_together(below | (elsewhere - later), [named.intersection(group) for group in ties])),
         tuple({module.get_submodule(name.rpartition(".")[0]) for name in later}),
         max(_LEAST_ROOM, sum(one.nbytes for one in module.parameters()) // _SHARE_OF_WEIGHTS),
     )
+
+
+def _together(unchanged: set[str], ties: Sequence[set[str]]) -> set[str]:
+    """The names without those that are tied to a changed one: a point that brings only one of two moves both."""
+    return unchanged - {name for group in ties if not group <= unchanged for name in group}
 
 
 def _of(prefix: str, names: set[str]) -> set[str]:
@@ -84,13 +89,20 @@ def _is_changed(name: str, *, points: Sequence[Adapter], base: BaseWeights) -> b
     if any(name in point.saved for point in points):
         return True
     updates = [point.updates[name] for point in points if name in point.updates]
-    return not all(_is_of_base(update, name, base) for update in updates)
+    return not _are_of_base(updates, name, base)
 
 
-def _is_of_base(update: Update, name: str, base: BaseWeights) -> bool:
-    """Whether an update is that of a full fine-tune which left a parameter as it is in the base."""
-    if not update.replaces or not base.has(name):
+def _are_of_base(updates: Sequence[Update], name: str, base: BaseWeights) -> bool:
+    """Whether updates are those of full fine-tunes which left a parameter as it is in the base.
+
+    They must be equal before they are rounded to the base's dtype: a combination of others may be rounded otherwise.
+    """
+    if not base.has(name) or not all(update.replaces for update in updates):
         return False
     weight = base.weight(name)
-    value = update.replacement(weight)
-    return value.shape == weight.shape and torch.equal(value, weight)
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    values = (update.replacement(wide) for update in updates)  # one at a time
+    first = next(values)
+    if first.shape != weight.shape or not torch.equal(first.to(weight.dtype), weight):
+        return False
+    return all(one.shape == first.shape and torch.equal(one, first) for one in values)

@@ -1,7 +1,7 @@
 """Rows to be scored: what is read, what is scored, and what is cut so that they fit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from modeconn.errors import TaskError
@@ -25,7 +25,7 @@ class Row:
     targets: tuple[int, ...]
     example: int
     lead: tuple[int, ...] = ()
-    allowed: tuple[int, ...] | None = None
+    allowed: tuple[int, ...] | None = field(default=None, repr=False)  # kept points are named by what is shown
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Layers that no point changes run once for all points: the same numbers, from fewer passes."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import pandas as pd
 import pytest
 import torch
 from evaluation_tasks import make_task
-from tiny import FAMILIES, make_adapter, make_base
+from safetensors.torch import load_file, save_file
+from tiny import FAMILIES, LABELS, VOCABULARY, make_adapter, make_base, make_tokenizer
 from torch import nn
+from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 import modeconn as mc
 from modeconn.evaluation import records
@@ -52,18 +55,23 @@ def counted(model: mc.AdapterModel) -> list[int]:
     return counts
 
 
-def losses(points: list[mc.Adapter], model: mc.AdapterModel) -> pd.DataFrame:
-    path = mc.LinearPath(*points).on(model)
+def losses(points: list[mc.Adapter], model: mc.AdapterModel, positions: tuple[float, ...] = POSITIONS) -> pd.DataFrame:
+    path = mc.PolygonalChain(points).on(model)
     encoded = [model.encode(make_task("first", 0), settings=SMALL)]
     assert len(encoded[0].batches) > 2
-    return pd.concat(list(records.Records(path, model, encoded).at(POSITIONS)), ignore_index=True)
+    return pd.concat(list(records.Records(path, model, encoded).at(positions)), ignore_index=True)
 
 
-def plain(points: list[mc.Adapter], model: mc.AdapterModel, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+def plain(
+    points: list[mc.Adapter],
+    model: mc.AdapterModel,
+    monkeypatch: pytest.MonkeyPatch,
+    positions: tuple[float, ...] = POSITIONS,
+) -> pd.DataFrame:
     """The same with all layers at every point."""
     with monkeypatch.context() as patch:
         patch.setattr(records, "lower_layers", lambda *_: None)
-        return losses(points, model)
+        return losses(points, model, positions)
 
 
 @pytest.mark.parametrize("packed", [None, False], ids=["packed", "padded"])
@@ -123,6 +131,42 @@ def test_frozen_layers_of_full_fine_tunes_are_known_by_their_numbers(
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("moved", ["lm_head.weight", "model.embed_tokens.weight"])
+def test_weights_that_the_base_ties_and_the_fine_tunes_do_not_stay_apart(
+    tmp_path: Path, moved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_base(tmp_path / "base", "llama", **SIZE["llama"], tie_word_embeddings=True)
+    points = []
+    for seed in (1, 2):
+        full(tmp_path / str(seed), base, seed=seed, first=3)
+        file, config = tmp_path / str(seed) / "model.safetensors", tmp_path / str(seed) / "config.json"
+        tensors = load_file(file)
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+        tensors[moved] += torch.randn_like(tensors[moved])
+        save_file(tensors, file, metadata={"format": "pt"})
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"tie_word_embeddings": False}))
+        points.append(mc.Adapter.from_pretrained(tmp_path / str(seed)))
+    model = mc.AdapterModel.from_pretrained(base, adapters=points)
+    found = losses(points, model)
+    pd.testing.assert_frame_equal(found, plain(points, model, monkeypatch), rtol=1e-6, atol=1e-6)
+
+
+def test_weights_that_only_rounding_leaves_as_they_are_count_as_changed(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", "llama", **SIZE["llama"])
+    points = []
+    for seed in (1, 2):
+        full(tmp_path / str(seed), base, seed=seed, first=3)
+        file = tmp_path / str(seed) / "model.safetensors"
+        tensors = load_file(file)
+        weight = load_file(base / "model.safetensors")["model.norm.weight"]  # 3, which bf16 holds
+        tensors["model.norm.weight"] = weight * (1 + (-1) ** seed * 2.0**-10)  # a combination of both may be elsewhere
+        save_file(tensors, file, metadata={"format": "pt"})
+        points.append(mc.Adapter.from_pretrained(tmp_path / str(seed)))
+    shared = lower_layers(mc.AdapterModel.from_pretrained(base, adapters=points, dtype="bfloat16"), points)
+    assert shared is not None
+    assert "model.norm.weight" not in shared.unchanged
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -171,6 +215,36 @@ def test_layers_that_hand_up_more_than_states_run_at_every_point(
     pd.testing.assert_frame_equal(losses(points, model), changed, check_exact=True)
 
 
+def deberta(folder: Path, base: Path, *, seed: int, trained: tuple[str, ...]) -> mc.Adapter:
+    """A full fine-tune of these parameters."""
+    torch.manual_seed(seed)
+    model = DebertaV2ForSequenceClassification.from_pretrained(base, dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        parameter.data.add_(0.5 * torch.randn_like(parameter) if any(one in name for one in trained) else 0.0)
+    model.save_pretrained(folder)
+    return mc.Adapter.from_pretrained(folder)
+
+
+def test_weights_that_lower_layers_read_elsewhere_are_never_taken_for_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layers of DeBERTa read an embedding's weight, which is never called; here it moves late on the path."""
+    sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_labels": 3}
+    relative: dict[str, Any] = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8}
+    torch.manual_seed(0)
+    config = DebertaV2Config(vocab_size=len(VOCABULARY), pad_token_id=0, num_attention_heads=2, **sizes, **relative)
+    base = tmp_path / "base"
+    DebertaV2ForSequenceClassification(config).save_pretrained(base)
+    make_tokenizer("bert").save_pretrained(base)
+    upper = ("layer.2", "classifier")
+    trained = [upper, upper, (*upper, "rel_embeddings")]
+    points = [deberta(tmp_path / f"{seed}", base, seed=seed, trained=one) for seed, one in enumerate(trained)]
+    model = mc.AdapterModel.from_pretrained(base, adapters=points, labels=LABELS)
+    positions = (0.0, 0.25, 0.5, 1.0)
+    expected = plain(points, model, monkeypatch, positions)
+    pd.testing.assert_frame_equal(losses(points, model, positions), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_what_is_kept_stays_within_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = read(tmp_path, "llama", **UPPER)
     model = mc.AdapterModel.from_pretrained(adapters=points)
@@ -183,7 +257,10 @@ def test_what_is_kept_stays_within_its_room(tmp_path: Path, monkeypatch: pytest.
     assert counts[0] == 1 + len(POSITIONS) * len(batches) - 2  # one batch at one point, and the check
 
 
-def test_memory_that_runs_out_is_taken_from_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [1, 2], ids=["where they are compared", "afterwards"])
+def test_memory_that_runs_out_is_taken_from_what_is_kept(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     points = read(tmp_path, "llama", **UPPER)
     model = mc.AdapterModel.from_pretrained(adapters=points)
     expected = plain(points, model, monkeypatch)
@@ -191,18 +268,29 @@ def test_memory_that_runs_out_is_taken_from_what_is_kept(tmp_path: Path, monkeyp
     own = LowerLayers._left_out
 
     def full(self: LowerLayers, given: Any) -> Any:
-        if self._is_checked and not kept:
-            kept.append(len(self._kept))
+        kept.append(len(self._kept))
+        if len(kept) == number:
             raise torch.OutOfMemoryError("none left")
         return own(self, given)
 
     monkeypatch.setattr(LowerLayers, "_left_out", full)
-    found = losses(points, model)
-    assert kept[0] > 0
-    pd.testing.assert_frame_equal(found, expected, rtol=1e-6, atol=1e-6)  # one batch was read in halves
+    counts = counted(model)
+    pd.testing.assert_frame_equal(losses(points, model), expected, check_exact=True)
+    assert len(kept) == number
+    assert kept[-1] > 0
+    batches = len(model.encode(make_task("first", 0), settings=SMALL).batches)
+    assert counts[2] == batches * len(POSITIONS) + number - 1  # no batch was read in halves
 
 
 def test_nothing_is_kept_under_a_limit_of_the_memory(tmp_path: Path) -> None:
     points = read(tmp_path, "llama", **UPPER)
     model = mc.AdapterModel.from_pretrained(adapters=points, max_memory="1GiB")
     assert lower_layers(model, points) is None
+
+
+def test_points_are_compared_once_they_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points, calls = read(tmp_path, "llama", **UPPER), []
+    model = mc.AdapterModel.from_pretrained(adapters=points)
+    monkeypatch.setattr(records, "lower_layers", lambda *given: calls.append(given))
+    mc.evaluate_path(mc.LinearPath(*points), model, [make_task("first", 0)], num_points=3, check=False)
+    assert len(calls) == 1

@@ -22,7 +22,8 @@ class LwF(Sequential):
     `L = cross-entropy + distillation_weight * KL(p_before || p)` on the task's own batch, where both probabilities are
     softmax(logits / temperature), and the mean is over scored positions. `p_before` is the model's as it was before the
     task, without dropout. Classifiers compare the classes of earlier tasks only, models that write the whole
-    vocabulary. In the paper the second term is a cross-entropy, whose gradient is the same.
+    vocabulary; where each task is trained on its own classes (`train_mask_labels`), the second term is a sum over the
+    earlier tasks, each among its own. In the paper it is a cross-entropy, whose gradient is the same.
 
     Attributes:
         distillation_weight: Weight of the second term; 1 in the paper.
@@ -34,7 +35,8 @@ class LwF(Sequential):
 
     name: ClassVar[str] = "lwf"
     _before: dict[str, torch.Tensor] = field(init=False, repr=False, compare=False)
-    _classes: list[int] = field(init=False, repr=False, compare=False)  # those of earlier tasks; all where empty
+    # Those of earlier tasks that share all probability; one group of all where there is none.
+    _classes: list[list[int]] = field(init=False, repr=False, compare=False)
 
     def start(self, run: "Run") -> Self:
         """Without a teacher: there is none in the first task."""
@@ -50,8 +52,10 @@ class LwF(Sequential):
             return
         self._before = self.run.weights()
         if isinstance(self.run.model.family, Classifier):
-            earlier = self.run.train_sets[: number - 1]
-            self._classes = sorted({row.targets[0] for split in earlier for row in split.rows.rows})
+            rows = [split.rows.rows for split in self.run.train_sets[: number - 1]]
+            own = {row.allowed for several in rows for row in several if row.allowed is not None}
+            earlier = {row.targets[0] for several in rows for row in several}
+            self._classes = [list(one) for one in sorted(own)] or [sorted(earlier)]
 
     def batch_penalty(
         self, batch: "Batch", logits: torch.Tensor, *, replayed: bool, share: "Share"
@@ -63,9 +67,9 @@ class LwF(Sequential):
             taught = self.run.logits(batch)
         scored = batch.targets != IGNORED  # [B, A]
         pair = [one[scored].float() for one in (logits, taught)]  # [S, C] each
-        if self._classes:
-            pair = [one[:, self._classes] for one in pair]
-        return self.distillation_weight * share.targets * distillation(*pair, temperature=self.temperature)
+        parts = [[one[:, classes] for one in pair] for classes in self._classes] or [pair]
+        distances = [distillation(*part, temperature=self.temperature) for part in parts]
+        return self.distillation_weight * share.targets * torch.stack(distances).sum()
 
     def state(self) -> State:
         """The teacher."""

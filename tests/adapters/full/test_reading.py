@@ -204,3 +204,16 @@ def test_an_adapter_folder_that_holds_a_model_as_well_is_an_adapter(adapters, tm
     folder = shutil.copytree(adapters("llama", seed=1), tmp_path / "both")
     shutil.copy(full("llama") / "model.safetensors", folder)
     assert mc.Adapter.from_pretrained(folder).config.kind.name == "LORA"
+
+
+def test_a_head_that_has_another_name_in_the_file_is_the_models(tmp_path: Path) -> None:
+    config = transformers.GPTNeoXConfig(
+        vocab_size=30, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
+    model = transformers.GPTNeoXForCausalLM(config)
+    model.save_pretrained(tmp_path)
+    if "embed_out.weight" not in load_file(tmp_path / "model.safetensors"):
+        pytest.skip("this version of transformers writes the head under its own name")
+    point = mc.Adapter.from_pretrained(tmp_path)
+    found = point.updates["lm_head.weight"].replacement(torch.zeros(30, 16))
+    assert torch.equal(found, model.lm_head.weight)
