@@ -71,7 +71,7 @@ def by_us(line: mc.LinearPath, model: mc.AdapterModel, tasks: list[mc.Task], tol
 
 def compare(cases: list[Case], ends: Sequence[Path], tasks: list[mc.Task], arguments: argparse.Namespace) -> None:
     """Print both ways of measuring tasks, each of which is a case of the script's."""
-    line = mc.LinearPath(*(mc.Adapter.from_pretrained(one) for one in ends))
+    line = mc.LinearPath(*(mc.Adapter.from_pretrained(one) for one in ends), space="factors")  # as the script
     model = mc.AdapterModel.from_pretrained(cases[0].base, adapters=line.points, labels=cases[0].labels)
     true = mc.evaluate_path(line, model, tasks, num_points=NUM_TRUE, check=False)
     losses = np.stack([true.frame.query("task == @one.name")["loss"].to_numpy() for one in tasks], axis=1)
