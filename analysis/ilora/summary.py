@@ -5,7 +5,7 @@
 Reads `scores.csv` and `pairs.csv`. Writes `measures.csv` (one row a setting and variant: the mean over runs, and the
 half-width of its 95 % interval by Student's t), `differences.csv` (the same of differences from sequential training and
 from replay on the same order and seed), `predictors.csv` (see `analysis/predictors.py`) and a figure `stability-...`
-for each setting, and prints the tables.
+for each setting of which a variant has several runs, and prints the tables.
 """
 
 import argparse
@@ -61,6 +61,8 @@ def main() -> None:
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
         print(f"\n{name}\n{table.round(3).to_string(index=False)}")
     for setting, own in rows.groupby("setting", sort=False):
+        if own.groupby("variant").size().max() == 1:
+            continue  # axes over differences of single runs would show noise
         drawn = own.rename(columns={"variant": "method"}).assign(adapter="lora")
         save_figure(plot_stability(drawn), folder / f"stability-{setting}", table=drawn)
 
