@@ -11,7 +11,9 @@ from modeconn.evaluation.progress import num_tokens
 from modeconn.evaluation.resolve import Target
 from modeconn.models.adapter_model import AdapterModel
 from modeconn.models.encoded import EncodedTask
+from modeconn.models.last_layer import layers_of
 from modeconn.models.matmul_precision import exact_products, rounds
+from modeconn.models.unchanged_layers import lower_layers
 from modeconn.paths.path import Path
 from modeconn.runs.environment import peak_device_memory_mib, peak_memory_mib
 from modeconn.tasks.encoding import EncodingSettings
@@ -81,6 +83,7 @@ def plan_evaluation(
         "tokens a point, padding included": str(sum(num_tokens(one) for one in encoded)),
         **_long(encoded),
         "cut prompts": str(sum(one.num_truncated for one in encoded)),
+        **_once(parts[0]),
         "matrix products": f"{_scaled(flops)}FLOP",
         "memory of the weights": f"{weights / 2**20:.0f} MiB",
         "memory of a process": memory_held(model),
@@ -118,6 +121,15 @@ def _long(encoded: Sequence[EncodedTask]) -> dict[str, str]:
         for batch in split.batches
     )
     return {"rows above the token budget": f"{long}, each a batch of its own"} if long else {}
+
+
+def _once(part: OneHead) -> dict[str, str]:
+    """How many layers run once for all points, as none changes them; nothing where there is none."""
+    lower = lower_layers(part.model, part.path.points)
+    every = layers_of(part.model.module)
+    if lower is None or every is None:
+        return {}
+    return {"layers that run once": f"the first {len(lower.layers)} of {len(every)}: no checkpoint changes them"}
 
 
 def _fitting(model: AdapterModel, path: Path) -> dict[str, str]:

@@ -154,3 +154,5 @@ def test_layers_that_no_point_changes_count_once(tmp_path: Any) -> None:
     assert cost.first_flops > 2 * tokens * everything / 2
     assert 0 < cost.flops < cost.first_flops
     assert cost.first_seconds >= 0
+    told = plan_evaluation(line, model, [make_task("first", 0)], num_points=3)
+    assert told["layers that run once"] == "the first 3 of 4: no checkpoint changes them"
