@@ -52,7 +52,7 @@ def last_layer(model: Any) -> nn.Module:  # noqa: ANN401
     if layers is None:
         raise ModelError(
             f"the layers of {type(model).__name__} were not found",
-            expected="a list of as many modules as its config counts layers",
+            expected=f"a list of {_num_layers(model)} modules",
             got="none",
             remedy="load the model with packed=False",
         )
@@ -61,9 +61,14 @@ def last_layer(model: Any) -> nn.Module:  # noqa: ANN401
 
 def layers_of(model: Any) -> nn.ModuleList | None:  # noqa: ANN401
     """A model's layers: the first list that has as many modules as the config counts layers; None without one."""
-    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    count = _num_layers(model)
     lists = (one for one in model.modules() if isinstance(one, nn.ModuleList))
     return next((one for one in lists if len(one) == count), None)
+
+
+def _num_layers(model: Any) -> int | None:  # noqa: ANN401
+    """The layers that a model's config counts."""
+    return getattr(model.config.get_text_config(), "num_hidden_layers", None)
 
 
 def _at_scored(packed: Packed, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
