@@ -5,13 +5,14 @@ out. That all changes act after them is seen at the first point, and that the mo
 the first batch at the second. Where it does not, all layers run.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from modeconn.adapters.adapter import Adapter
 from modeconn.models.encoded import Batch
@@ -118,7 +119,7 @@ class LowerLayers:
         if early or len(late) < len(self.later) or len(given) != 1:
             self._stop()
             return
-        size = sum(one.nbytes for one in _tensors(given[0]))
+        size = sum(one.nbytes for one in tree_leaves(given[0]) if isinstance(one, torch.Tensor))
         self._bytes_a_token = size / whole.num_tokens
         if size <= self.room:
             self.room -= size
@@ -167,19 +168,6 @@ def _are_close(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return torch.allclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:  # noqa: ANN401
-    """The tensors in what a layer gives."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping | tuple | list):
-        for one in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(one)
-
-
 def _copied(value: Any) -> Any:  # noqa: ANN401
     """What a layer gives, in tensors of its own: the layers after it may change them in place."""
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return tuple(_copied(one) for one in value)
-    return value
+    return tree_map_only(torch.Tensor, torch.clone, value)
